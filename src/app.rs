@@ -5,8 +5,8 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `listening` | addresses, file descriptors, the first lines of the log |
-//! | `opening` | opening the store, with retries, and the reads before the first request |
-//! | `payment` | the choice of the payment processor |
+//! | `opening` | opening the store, with retries, the choice of the payment processor, and the reads before the first request |
+//! | `payment` | the mark of live payments, and the log lines and metrics of payment at the start |
 
 mod listening;
 mod opening;
@@ -47,7 +47,7 @@ pub enum RunError {
 impl RunError {
     /// Returns whether the server did not start: a setting is wrong, or the resource that it names
     /// does not work.
-    pub fn is_start(&self) -> bool {
+    pub fn is_start_error(&self) -> bool {
         matches!(self, Self::Start(_))
     }
 }
@@ -100,7 +100,7 @@ impl Running {
             (reason, _, _) = futures_util::future::select_all(servers) => {
                 format!("the HTTP server ended: {reason}")
             }
-            task = essential_ended() => format!("the {task} ended; it can only be started again with the process"),
+            task = essential_ended() => format!("the {task} ended; only a restart of the process can start it again"),
             reason = self.store.file_failed() => format!("the store cannot be used any more: {reason}"),
         }
     }

@@ -37,8 +37,8 @@ pub struct Config {
     /// `gittix`.
     #[arg(long, env = "MONGODB_URI", value_name = "URI", hide_env_values = true)]
     pub mongodb_uri: Option<Secret>,
-    /// How long a start waits for MongoDB, and at least for the tickets to load; 0s tries MongoDB
-    /// once.
+    /// Maximum time that a start waits for MongoDB, and minimum time that it waits for the tickets
+    /// to load; 0s tries MongoDB once.
     #[arg(long, env = "GITTIX_STORE_WAIT", default_value = "60s", value_name = "DURATION", value_parser = parse_duration_or_zero)]
     pub store_wait: Millis,
     /// Origins under which browsers reach this server, separated by commas; the first decides on
@@ -70,8 +70,8 @@ pub struct Config {
     /// How many tickets a user may have on sale at once.
     #[arg(long, env = "GITTIX_MAX_LISTINGS", default_value = "1000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_listings: u32,
-    /// How many locks one IP address (/64) may hold at once, by this replica's count; 0: any
-    /// number.
+    /// How many locks one IPv4 address or IPv6 /64 network may hold at once, by this replica's
+    /// count; 0: any number.
     #[arg(long, env = "GITTIX_MAX_LOCKS_PER_NETWORK", default_value = "0", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub max_locks_per_network: u32,
     /// How long a sign-in lasts.
@@ -268,8 +268,8 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
 }
 
 fn parse_replica(text: &str) -> Result<ReplicaName, String> {
-    let named = (1..=253).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
-    if named {
+    let is_valid = (1..=253).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
+    if is_valid {
         Ok(ReplicaName::new(text))
     } else {
         Err("must be 1 to 253 visible ASCII characters".into())

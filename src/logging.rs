@@ -19,10 +19,6 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter, fmt::time::UtcTime};
 
 use crate::{config::LogFormat, metrics::METRICS};
 
-/// Directive that hides the start messages of actix: this program's first log line states the
-/// address. A filter can override it.
-const QUIET: &str = "actix_server=warn";
-
 /// Maximum number of queued lines: a few MB, and the lines of a busy server in one or two seconds.
 const QUEUE_MAX: usize = 8_192;
 
@@ -47,10 +43,10 @@ enum Message {
 /// Starts logging. Call it once per process.
 ///
 /// # Errors
-/// One line that names the setting, if the filter cannot be read.
+/// One line that names the setting if the filter cannot be read, or the reason why the log cannot
+/// be started.
 pub fn start(filter: &str, format: LogFormat) -> Result<LogGuard, String> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))
-        .map_err(|error| format!("GITTIX_LOG: {error}"))?;
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("GITTIX_LOG: {error}"))?;
     let (queue, messages) = sync_channel(QUEUE_MAX);
     let writer = thread::Builder::new().name("gittix-log".into());
     writer

@@ -32,7 +32,8 @@ enum CliCommand {
     Health(Probe),
 }
 
-/// Exit code: a setting is not valid, or the server could not start with it.
+/// Exit code: a setting is not valid, the server could not start with it, or the demo could not
+/// start.
 const EXIT_USAGE: u8 = 2;
 /// Exit code: the checked server is not healthy. Docker reserves 2 in health checks.
 const EXIT_UNHEALTHY: u8 = 1;
@@ -67,7 +68,7 @@ fn serve(config: Config) -> Result<(), (String, u8)> {
     let _log = logging::start(&config.log, config.log_format).map_err(usage)?;
     let ended = actix::System::new().block_on(app::run(config));
     ended.map_err(|error| {
-        (error.to_string(), if error.is_start() { EXIT_USAGE } else { EXIT_FAILED })
+        (error.to_string(), if error.is_start_error() { EXIT_USAGE } else { EXIT_FAILED })
     })
 }
 
@@ -82,7 +83,7 @@ fn fail(error: &str, code: u8) -> ExitCode {
 }
 
 /// Returns a command line error as one line that names the setting's variable and flag. Never shows
-/// a secret.
+/// the value of a secret setting. An argument that is no setting is shown as it was typed.
 fn one_line(error: &clap::Error) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),

@@ -4,8 +4,9 @@
 #   alive    mongod answers
 #   member   mongod is the primary or a secondary of its replica set
 #
-# Uses only bash, over one connection, and ends after 3 s at the latest. It connects to the pod's address, not to the
-# loopback: the mongod that the image's entrypoint starts to create the root user listens on the loopback only.
+# Uses only bash, over one connection, and waits at most 3 s for each part of the reply; the time-out of the probe bounds
+# the whole. It connects to the pod's address, not to the loopback: the mongod that the image's entrypoint starts to create
+# the root user listens on the loopback only.
 set -euo pipefail
 export LC_ALL=C
 

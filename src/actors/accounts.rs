@@ -1,4 +1,4 @@
-//! What requests about accounts name and receive.
+//! The values in requests about accounts and in their answers.
 
 use std::{fmt, net::IpAddr};
 
@@ -52,7 +52,7 @@ impl fmt::Debug for UserUpdate {
 /// An account after a change.
 #[derive(Debug, Clone)]
 pub struct UserUpdated {
-    pub card: PublicUser,
+    pub public_user: PublicUser,
     /// Token of the session that replaces the session of the request, after a change of password.
     pub token: Option<SessionToken>,
 }

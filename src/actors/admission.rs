@@ -1,4 +1,4 @@
-//! Admission: the bound on the requests that wait for one kind of actor.
+//! Admission: the bound on the requests of one handle that are in progress.
 //!
 //! A mailbox of actix is not bounded for `send` and `do_send`, so each handle admits a number of
 //! requests and rejects the others before it sends a message.

@@ -35,8 +35,9 @@ impl ActorContext {
         self.clock.now()
     }
 
-    /// Applies a committed decision to the catalog of this replica before its request is answered.
-    /// The feed may deliver the same change earlier or later.
+    /// Applies a committed decision to the catalog of this replica, and to its counts of locks per
+    /// network, before its request is answered. The feed may deliver the same change earlier or
+    /// later.
     pub(super) fn apply_to_catalog(&self, decision: &Decision) {
         if let Some(ticket) = &decision.ticket {
             self.catalog.merge(ticket);
@@ -44,8 +45,8 @@ impl ActorContext {
         }
     }
 
-    /// Removes the locks that have ended, according to a committed state of their ticket, from the
-    /// count of their network.
+    /// Takes a committed state of a ticket into the counts of locks per network: records a lock
+    /// that was granted, and removes locks that have ended.
     pub(super) fn update_network_locks(&self, ticket: &Ticket) {
         if let Some(network_locks) = &self.network_locks {
             network_locks.observe(ticket);

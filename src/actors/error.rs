@@ -41,7 +41,9 @@ pub enum ActorError {
     /// Another request used the Idempotency-Key meanwhile. The caller looks its record up again.
     #[error("the idempotency key was used")]
     KeyUsed,
-    /// A queue is full, other requests changed the document too often, or the rules panicked, or the ticket's actors keep panicking.
+    /// The request may be repeated soon: a queue is full, a job waited too long, another task works
+    /// on the payment or the order, other requests changed the document too often, or the rules or
+    /// an actor panicked.
     #[error("busy: {0}")]
     Busy(&'static str),
     #[error("unavailable: {0}")]
@@ -60,7 +62,7 @@ impl From<Unavailable> for ActorError {
 impl From<CommitError> for ActorError {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Stale => Self::Busy("other requests changed it too often"),
+            CommitError::Stale => Self::Busy("another request changed it"),
             CommitError::EmailInUse => Self::EmailInUse,
             CommitError::SlotsFull => {
                 Self::Refused(Refusal::TooManyLocks { retry_after: Millis::from_secs(60) })

@@ -137,12 +137,12 @@ impl<J> QueueState<J> {
     /// Removes the newest job of the network with the most jobs, if `network` has fewer jobs than
     /// that network.
     fn displace(&mut self, network: IpAddr) -> Option<J> {
-        let most_jobs = *self.turns.iter().max_by_key(|network| self.waiting_of(**network))?;
-        if self.waiting_of(network) >= self.waiting_of(most_jobs) {
+        let busiest = *self.turns.iter().max_by_key(|network| self.waiting_of(**network))?;
+        if self.waiting_of(network) >= self.waiting_of(busiest) {
             return None;
         }
-        let newest = self.networks.get(&most_jobs)?.back()?.id;
-        self.remove(QueuedJobId { network: most_jobs, id: newest })
+        let newest = self.networks.get(&busiest)?.back()?.id;
+        self.remove(QueuedJobId { network: busiest, id: newest })
     }
 
     fn waiting_of(&self, network: IpAddr) -> usize {

@@ -8,7 +8,8 @@
 //! [`ActorError::Busy`].
 //!
 //! [`crate::domain::decide()`] decides what may happen to a ticket. The ownership of orders and
-//! charges, the quotas and the rules of accounts are checked here.
+//! charges is checked here too. The quota of listings, the declines of a buyer, the locks per
+//! network and the rules of accounts are checked only here.
 
 mod accounts;
 mod admission;

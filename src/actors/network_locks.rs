@@ -78,7 +78,8 @@ impl NetworkLocks {
         true
     }
 
-    /// Removes a requested lock that was not granted.
+    /// Removes a requested lock that was not granted, or whose outcome is unknown. In the second
+    /// case the lock may exist and is not counted.
     pub(super) fn cancel(&self, ticket: TicketId, order: OrderId) {
         self.state.lock().retain(ticket, |lock| lock.order != order || lock.granted_in.is_some());
     }

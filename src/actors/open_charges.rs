@@ -12,8 +12,9 @@ const PAGE: usize = 256;
 /// Maximum number of pages that are counted. A larger number would not change what an operator
 /// does.
 const COUNTED_PAGES_MAX: usize = 128;
-/// Ages after which an open charge is counted in `gittix_charges_open_over_1m` and
-/// `gittix_charges_open_over_10m`. An operator has to check the latter.
+/// Times since the last change after which an open charge that does not wait for its buyer is
+/// counted in `gittix_charges_open_over_1m` and `gittix_charges_open_over_10m`. An operator has to
+/// check the latter.
 const OVER_1M: Millis = Millis::from_secs(60);
 const OVER_10M: Millis = Millis::from_mins(10);
 

@@ -31,7 +31,7 @@ pub(super) struct OrderService {
     tickets: Tickets,
     settlement: Rc<Settlement>,
     reconciliation: Reconciliation,
-    /// Number of payments that may still be declined, by buyer.
+    /// The submitted payments that this process is advancing, by buyer.
     attempts: InFlight<UserId>,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Settle(pub Charge);
 
 impl OrderService {
     /// Maximum time that the answer to a payment waits for the settlement.
-    const ANSWER_AFTER: Duration = Duration::from_secs(20);
+    const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
     pub fn new(context: Arc<ActorContext>, tickets: Tickets) -> Self {
         Self {
@@ -248,7 +248,7 @@ impl OrderService {
     }
 
     /// Settles the charge in its own task, which continues if the client disconnects. Waits at most
-    /// `ANSWER_AFTER` for it.
+    /// `ANSWER_WITHIN` for it.
     async fn settle_and_wait(
         &self,
         charge: Charge,
@@ -263,7 +263,7 @@ impl OrderService {
             drop(in_flight);
             let _ = done.send(settled);
         });
-        match tokio::time::timeout(Self::ANSWER_AFTER, outcome).await {
+        match tokio::time::timeout(Self::ANSWER_WITHIN, outcome).await {
             Ok(Ok(Ok(payment)))
                 if payment
                     .charge
@@ -273,8 +273,8 @@ impl OrderService {
                 Err(ActorError::UnknownToken)
             }
             Ok(Ok(Ok(payment))) => Ok(payment),
-            // Not finished in time, or failed: reconciliation continues, and the client gets the
-            // charge's present state.
+            // Not finished in time (the task continues), or failed (reconciliation continues the
+            // charge), and the client gets the charge's present state.
             outcome => {
                 if let Ok(Ok(Err(error))) = outcome {
                     tracing::warn!(charge = %id, %error, "a payment could not be finished now; reconciliation continues it");
@@ -331,8 +331,8 @@ async fn own_charge(
     if charge.buyer == by { Ok(charge) } else { Err(Refusal::NotOwner.into()) }
 }
 
-/// Returns the present state of a charge of the user `by`, with a new client secret if the buyer
-/// must act.
+/// Returns the present state of a charge of the user `by`, with the client secret if the buyer must
+/// act and the processor answers in time.
 ///
 /// # Errors
 /// The same as of [`own_order`].

@@ -134,7 +134,8 @@ impl Handler<Reconcile> for OrderRegistry {
 }
 
 impl Orders {
-    /// Maximum number of requests to the registry at once. More are rejected.
+    /// Maximum number of requests to the registry at once. More are rejected. Requests of webhooks
+    /// and of reconciliation are not counted.
     const ADMITTED_MAX: usize = 4096;
 
     pub(super) fn start(
@@ -155,9 +156,9 @@ impl Orders {
         Self { context, tickets, registry, admission: Admission::new(Self::ADMITTED_MAX, "orders") }
     }
 
-    /// Locks a ticket for a buyer. A ticket that is locked or sold in the catalog is refused
-    /// without a message to its actor. `network` is the client's network if locks are limited per
-    /// network.
+    /// Locks a ticket for a buyer. If the feed is live, a ticket that is locked, sold or the
+    /// buyer's own in the catalog is refused without a message to its actor. `network` is the
+    /// client's network if locks are limited per network.
     pub async fn place(
         &self,
         buyer: UserId,
@@ -219,7 +220,7 @@ impl Orders {
         self.send(Confirm { charge, by, key }).await
     }
 
-    /// Returns the charge's present state, with a new client secret if the buyer must act.
+    /// Returns the charge's present state, with the client secret if the buyer must act.
     pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<PaymentResult, ActorError> {
         own_payment(&self.context, id, by).await
     }
@@ -230,8 +231,9 @@ impl Orders {
         Ok(self.context.store.charges_of(order).await?)
     }
 
-    /// Advances a charge to its end, or until it waits for its buyer. The state of its payment is
-    /// read from the processor.
+    /// Advances a charge to its end, or until it waits for its buyer. A charge that is Authorizing
+    /// or AwaitingAction follows the state of its payment at the processor; a capture or a reversal
+    /// is repeated.
     pub(super) async fn settle(&self, charge: Charge) -> Result<PaymentResult, ActorError> {
         self.registry.send(Settle(charge)).await.unwrap_or(Err(ActorError::OutcomeUnknown))
     }

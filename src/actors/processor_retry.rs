@@ -50,7 +50,7 @@ where
 /// Logs a refusal that the processor should not give (docs/operations.md says what to check), and
 /// returns the error.
 pub(super) fn refused(failure: &ChargeFailure) -> ActorError {
-    tracing::error!(code = %failure.code, "the payment processor refused what it should not");
+    tracing::error!(code = %failure.code, "the payment processor refused a call that it should accept");
     ActorError::Unavailable("the payment processor refused".into())
 }
 

@@ -1,11 +1,10 @@
-//! Reconciliation: finishes every charge that is not final, whichever step it has after a crash or
-//! a lost answer. The order registry owns it; `upkeep` starts its rounds.
+//! Reconciliation: finishes every charge that is not final, in whatever state a crash or a lost
+//! answer left it or a lost answer. The order registry owns it; `upkeep` starts its rounds.
 //!
 //! A round handles a bounded number of charges and begins where the last round stopped. A charge
-//! that cannot be settled is tried again at growing intervals (in the next round, if the ticket's
-//! actor could not commit), so that a charge that can never be settled costs little. Such a charge
-//! holds no ticket, since the lock ends at its own deadline. `settlement` decides what a charge
-//! needs next.
+//! that cannot be settled is tried again at growing intervals (in the next pass, if it was Busy),
+//! so that a charge that can never be settled costs little. Such a charge holds no ticket, since
+//! the lock ends at its own deadline. `settlement` decides what a charge needs next.
 
 use std::{
     cell::RefCell,
@@ -69,8 +68,8 @@ pub(super) struct Reconciliation {
     /// The next tries of charges that were tried and are still open.
     tried: RefCell<HashMap<ChargeId, Retry>>,
     position: RefCell<ScanPosition>,
-    /// Start of this process. No task of this process is advancing a charge that was last changed
-    /// before it.
+    /// Start of this process. No request of a buyer to this process is advancing a charge that was
+    /// last changed before it. If a webhook event is, the charge answers Busy.
     started_at: Timestamp,
 }
 

@@ -16,7 +16,7 @@ use crate::{domain::UserId, metrics::METRICS};
 
 const LINES_PER_SECOND_MAX: u32 = 20;
 
-/// The reason why a sign-in failed.
+/// The reason why a password was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignInFailure {
     /// The email address is unknown or the password is wrong.
@@ -42,7 +42,7 @@ pub(super) fn signed_in(user: UserId, network: IpAddr) {
     tracing::info!(target: "gittix::security", event = "sign_in", %user, %network, "signed in");
 }
 
-/// Logs a failed sign-in. `user` is the user with the given email address, if there is one.
+/// Logs a refused password. `user` is the user with the given email address, if there is one.
 pub(super) fn sign_in_failed(user: Option<UserId>, network: IpAddr, failure: SignInFailure) {
     static THROTTLE: Throttle = Throttle::new();
     let reason = failure.as_str();

@@ -36,9 +36,9 @@ struct CachedSession {
 impl Sessions {
     /// Maximum age of an entry. It bounds the use of a session whose revocation was missed.
     const CACHED_FOR: Duration = Duration::from_secs(30);
-    /// Maximum time without news from the feed; after it, sessions are read from the store. So a
-    /// revocation takes effect for requests within a second on all replicas, also on a replica
-    /// without a feed; on a replica whose feed is behind, within [`Self::CACHED_FOR`].
+    /// If nothing came from the feed for this time, sessions are read from the store. So requests
+    /// on every replica see a revocation within a second, also without a feed. If a feed is live
+    /// but behind, the bound is [`Self::CACHED_FOR`].
     const FEED_SILENCE_MAX: Duration = Duration::from_millis(900);
     /// Maximum number of entries, some 40 MB. Then the cache is cleared.
     const ENTRIES_MAX: usize = 200_000;
@@ -129,7 +129,7 @@ pub(super) fn new_token() -> (SessionToken, SessionDigest) {
     (SessionToken(token), digest)
 }
 
-/// Returns the digest of a token, or `None` if the text has not the form of a token.
+/// Returns the digest of a token, or `None` if the text does not have the form of a token.
 fn digest_of(token: &str) -> Option<SessionDigest> {
     let has_form = token.len() == 43
         && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');

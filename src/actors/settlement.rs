@@ -1,14 +1,14 @@
-//! Settlement: advances a charge from its present step to its end, one processor call and one
-//! commit at a time.
+//! Settlement: advances a charge from its present step to its end, one step and one commit at a
+//! time.
 //!
-//! [`Settlement::step`] has one method for each state of a charge. ARCHITECTURE.md ("The states of
-//! a charge") has the diagram.
+//! [`Settlement::step`] calls one method for each state that is not final. ARCHITECTURE.md ("The
+//! states of a charge") has the diagram.
 //!
-//! The same code serves the request that pays, the buyer who confirms, the lock that expired, and
-//! the reconciliation after a crash. The charge's stored state names its next step, and every
-//! processor call may be repeated. The ticket's actor decides what the processor's answer means for
-//! the ticket, and commits it. This module commits only steps on which no lock depends: reversals,
-//! and charges whose lock is gone.
+//! The same code runs for a payment, a confirmation, an expired lock, a webhook event and
+//! reconciliation after a crash. The charge's stored state names its next step, and every processor
+//! call may be repeated. The ticket's actor decides what the processor's answer means for the
+//! ticket, and commits it. This module commits only steps on which no lock depends: reversals, and
+//! charges whose lock is gone.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,8 +35,8 @@ use crate::{
 /// Maximum time that a read of a charge waits for its client secret.
 const SECRET_WITHIN: Duration = Duration::from_secs(5);
 
-/// The present state of a charge: Completed, Failed, or Created. Has a client secret if the buyer
-/// must act.
+/// The present state of a charge: Completed, Failed, or Created. If the buyer must act, has the
+/// client secret, unless the processor did not give it in time.
 #[derive(Debug, Clone)]
 pub struct PaymentResult {
     pub charge: Charge,
@@ -60,8 +60,8 @@ pub(super) enum AuthorizationMode {
 pub(super) struct Settlement {
     context: Arc<ActorContext>,
     tickets: Tickets,
-    /// Charges that this process is advancing. To advance one twice at once would be harmless, but
-    /// would double the work.
+    /// Charges that this process is advancing. If two tasks advanced one charge, no harm would
+    /// result, but the work would be done twice.
     in_progress: InFlight<ChargeId>,
 }
 
@@ -74,8 +74,8 @@ enum Progress {
 }
 
 impl Settlement {
-    /// Maximum number of steps. A charge needs at most authorize, claim, capture and reverse; more
-    /// than this is a loop.
+    /// Maximum number of steps. A charge needs at most five steps. [`Self::STEPS_MAX`] steps
+    /// without an end are a loop.
     const STEPS_MAX: usize = 16;
 
     pub(super) fn new(context: Arc<ActorContext>, tickets: Tickets) -> Self {
@@ -137,8 +137,8 @@ impl Settlement {
         authorize_with: AuthorizationMode,
     ) -> Result<Progress, ActorError> {
         let processor = processor_of(&self.context, charge)?;
-        // Reconciliation takes over an attempt that takes longer. No attempt may run any more by
-        // then, hence the time-out.
+        // After `authorize_timeout` and a margin, reconciliation takes over the attempt. The
+        // time-out ensures that the attempt has ended by then.
         let answered = tokio::time::timeout(
             processor.authorize_timeout(),
             self.ask_processor(&**processor, charge, &authorize_with),
@@ -338,9 +338,9 @@ impl Settlement {
     }
 }
 
-/// Reads the processor's state of an attempt whose task has ended. Returns `None` if the
-/// processor holds no authorization and no decline. Only that task had the token, so that an
-/// attempt without an authorization can only be stopped.
+/// Reads the processor's state of an attempt whose task has ended. Returns `None` if the payment is
+/// neither authorized nor declined and does not wait for the buyer. Only that task had the token,
+/// so that an attempt without an authorization can only be stopped.
 async fn recover(
     processor: &dyn Processor,
     charge: &Charge,

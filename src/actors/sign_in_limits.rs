@@ -1,5 +1,5 @@
-//! Limits on sign-ins, counted in the store for all replicas together
-//! (docs/adr/0014-sign-in-limits.md).
+//! Limits on sign-ins, counted in the store for all replicas together: on failures for an address
+//! and a network, and on all sign-ins of a network (docs/adr/0014-sign-in-limits.md).
 //!
 //! Failures are counted for each pair of email address and network, and for each email address. A
 //! pair is refused after [`SignInLimits::FAILURES_MAX`] failures. An email address is never refused
@@ -19,7 +19,7 @@ use crate::{
     store::{CounterValue, Store},
 };
 
-/// The limits on failed sign-ins. Clones share the counters.
+/// The limits on sign-ins. Clones share the counters.
 #[derive(Debug, Clone)]
 pub(super) struct SignInLimits {
     store: Arc<dyn Store>,

@@ -1,4 +1,5 @@
-//! Supervision of the ticket actors: who starts one, what restarts it, how often, and what is reset.
+//! Supervision of the ticket actors: who starts one, what restarts it, how often, and what is
+//! reset.
 //!
 //! | the actor | who notices | what happens |
 //! | --- | --- | --- |
@@ -19,7 +20,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{domain::TicketId, tasks::EssentialTask};
 
-/// Receives the id of each ticket whose actor was dropped by a panic.
+/// Sends to the registry the id of each ticket whose actor was dropped by a panic.
 pub(super) type PanicReports = mpsc::UnboundedSender<TicketId>;
 
 /// The panics of the actors of one ticket.

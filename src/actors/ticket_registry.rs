@@ -93,8 +93,8 @@ impl TicketRegistry {
     }
 
     /// Returns the ticket's running actor, which is started if there is none, or `None` while
-    /// restarts are paused. An actor that is started takes `preloaded`, if given, as the state of its
-    /// ticket and does not read the store.
+    /// restarts are paused. An actor that is started takes `preloaded`, if given, as the state of
+    /// its ticket and does not read the store.
     fn actor(&mut self, id: TicketId, preloaded: Option<Box<Sale>>) -> Option<&mut ActorEntry> {
         let now = Instant::now();
         let entry = self.actors.get(&id);
@@ -116,8 +116,9 @@ impl TicketRegistry {
         fail::fail_point!("ticket_registry::route");
         match self.actor(id, None) {
             // `do_send` ignores the mailbox's capacity. A client's command holds a permit of
-            // `Tickets::execute` until it is answered or its caller's future is dropped. The actor
-            // bounds its queue after that.
+            // `Tickets::execute` until it is answered or its caller's future is dropped. If the
+            // caller no longer waits, the permit is free, and the actor's `QUEUE_MAX` bounds the
+            // queue.
             Some(entry) => entry.addr.do_send(request),
             None => reject(request),
         }
@@ -239,7 +240,7 @@ impl StreamHandler<TicketId> for TicketRegistry {
         entry.restarts.record_panic(now);
         if entry.restarts.is_paused(now) {
             METRICS.ticket_actor_circuits_opened.inc();
-            tracing::error!(ticket = %id, "the actor of a ticket keeps panicking; the ticket answers 503 for 30 s");
+            tracing::error!(ticket = %id, "the actor of a ticket keeps panicking; requests for the ticket get 503 for 30 s");
             ctx.run_later(RestartHistory::PAUSE, move |_, ctx| ctx.notify(ReloadAll(vec![id])));
         } else {
             tracing::error!(ticket = %id, "the actor of a ticket panicked; a new one is started");

@@ -122,7 +122,7 @@ impl Tickets {
             .ok_or(ActorError::NotFound)
     }
 
-    /// Changes what the seller says about the ticket.
+    /// Changes the title, price and other details of the ticket.
     pub async fn edit(
         &self,
         id: TicketId,

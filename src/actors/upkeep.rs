@@ -86,9 +86,9 @@ async fn update_caches(context: Arc<ActorContext>, actors: Actors) {
     }
 }
 
-/// Makes the ticket actors release overdue locks, also of other replicas. With jitter, so that
-/// replicas rarely sweep at the same time. If they do, the commit's condition on the ticket's
-/// version lets one of them win.
+/// Makes the ticket actors release overdue locks, also of other replicas. The interval has jitter,
+/// so that replicas rarely sweep at the same time. If two do, one commit succeeds and the other is
+/// stale.
 async fn sweep(context: Arc<ActorContext>, actors: Actors) {
     loop {
         let jitter = rand::rng().random_range(0.5..1.5);
@@ -106,8 +106,8 @@ async fn sweep(context: Arc<ActorContext>, actors: Actors) {
     }
 }
 
-/// Runs the rounds of reconciliation: at once, then at an interval. With jitter, so that replicas
-/// do not read the same charges at the same time.
+/// Runs the rounds of reconciliation: at once, then at an interval. The interval has jitter, so
+/// that replicas do not read the same charges at the same time.
 async fn reconcile(orders: Orders) {
     loop {
         let outcome = match orders.reconcile().await {
@@ -201,7 +201,7 @@ async fn measure_once(context: &ActorContext) -> Result<(), Unavailable> {
         METRICS.clock_steps.inc();
         tracing::warn!(
             by_ms = step.0,
-            "the store's time stepped; locks follow it, and this replica is not ready for 5 s"
+            "the store's time stepped; this replica is not ready for 5 s. After a step forward, locks end at the new time; after a step back, a lock lasts no longer than its duration"
         );
     }
     Ok(())

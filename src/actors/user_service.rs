@@ -101,7 +101,7 @@ impl UserService {
             };
             self.limits.recheck_pair(keys).await?;
             match self.open_session(user, check, browser).await {
-                // The email address or the password was changed after the password was verified.
+                // The user was changed after it was read.
                 Err(CommitError::Stale) => {}
                 opened => {
                     let (public_user, token) = opened?;
@@ -206,14 +206,14 @@ impl UserService {
             self.right_current_password(&signed_in.session).await?;
             new_hash = new_hash.or(hash);
             if new_hash.is_none() && email == user.email {
-                return Ok(UserUpdated { card: PublicUser::from(&user), token: None });
+                return Ok(UserUpdated { public_user: PublicUser::from(&user), token: None });
             }
             match self.write_update(user, email, new_hash.clone(), key.clone()).await {
                 Err(CommitError::Stale) => {}
                 written => {
                     let updated = written?;
                     if updated.token.is_some() {
-                        security::password_changed(updated.card.id, network);
+                        security::password_changed(updated.public_user.id, network);
                     }
                     return Ok(updated);
                 }
@@ -301,7 +301,7 @@ impl UserService {
             self.sessions.revoke_all(public_user.id, Some(&session.digest));
             token
         });
-        Ok(UserUpdated { card: public_user, token })
+        Ok(UserUpdated { public_user, token })
     }
 }
 

@@ -193,7 +193,7 @@ impl Users {
     }
 
     /// Returns the public data of a user.
-    pub async fn card(&self, user: UserId) -> Result<Option<PublicUser>, ActorError> {
+    pub async fn public_user(&self, user: UserId) -> Result<Option<PublicUser>, ActorError> {
         Ok(self.context.store.user(user).await?.as_ref().map(PublicUser::from))
     }
 

@@ -1,11 +1,11 @@
 //! Processing of the payment processor's webhook events: finding the charge of an event, and
 //! advancing it.
 //!
-//! An event says that something happened to a payment. Its content is not used: where an action is
-//! needed, the payment is read from the processor. So an event may come twice, late or in any
-//! order. It is recorded as handled when its effect is durable. It is also recorded if the charge
-//! is open and another task, or reconciliation, will advance it. If the process crashes before the
-//! record is written, the processor sends the event again, and nothing is left to do.
+//! An event says that something happened to a payment. Only the id of the payment is used: where an
+//! action is needed, the payment is read from the processor. So an event may come twice, late or in
+//! any order. It is recorded as handled when its effect is durable. It is also recorded if the
+//! charge is open and another task, or reconciliation, will advance it. If the process crashes
+//! before the record is written, the processor sends the event again, and nothing is left to do.
 //!
 //! Open charges do not depend on events: reconciliation reads their payments a little later.
 //! Changes of a payment whose charge is final are found by events alone: an authorization after the
@@ -47,8 +47,8 @@ impl Webhooks {
     /// Maximum number of events that are processed at once. More are rejected, and the processor
     /// sends them again.
     const ADMITTED_MAX: usize = 64;
-    /// Maximum time until an event is answered. Stripe is said to wait ten seconds, its libraries
-    /// twenty.
+    /// Maximum time until an event is answered. Stripe does not document its time-out; users report
+    /// 10 s to 20 s.
     const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
     pub(super) fn new(context: Arc<ActorContext>, orders: Orders) -> Self {
@@ -124,8 +124,8 @@ impl Webhooks {
     async fn advance(&self, charge: Charge, payment: &PaymentId) -> Result<(), ActorError> {
         match &charge.state {
             // The task of the request gets the processor's answer. If that task has ended,
-            // reconciliation reads the payment. To read it now could fail an attempt that has not
-            // sent its token yet.
+            // reconciliation reads the payment. If it were read now, an attempt that has not sent
+            // its token yet could fail. A completed charge needs nothing.
             ChargeState::Authorizing { .. } | ChargeState::Completed { .. } => Ok(()),
             ChargeState::AwaitingAction { .. }
             | ChargeState::Capturing { .. }
@@ -152,7 +152,7 @@ impl Webhooks {
                 self.reverse_and_record(
                     charge,
                     payment,
-                    "a payment was authorized after its charge had failed",
+                    "a payment of a failed charge is authorized or waits for its buyer",
                 )
                 .await
             }
@@ -168,7 +168,7 @@ impl Webhooks {
                 self.reverse_and_record(
                     charge,
                     payment,
-                    "a failed charge has a payment of another amount",
+                    "the payment of a failed charge does not match the charge",
                 )
                 .await
             }

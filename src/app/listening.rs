@@ -41,7 +41,8 @@ impl Bound {
     }
 }
 
-/// Logs the addresses that the server listens on, and then a low limit of WebSockets.
+/// Logs the addresses that the server listens on, and, if few descriptors are available, the limit
+/// of WebSockets.
 pub(super) fn announce(
     config: &Config,
     public: &Bound,
@@ -51,7 +52,7 @@ pub(super) fn announce(
 ) {
     let addr = public.addr;
     let store = if config.mongodb_uri.is_some() { "mongodb" } else { "embedded" };
-    // This has to be the first line of the log.
+    // This has to be the first line of the log at level info.
     tracing::info!(%addr, open = %browser_url(config, addr), store, %replica, version = env!("CARGO_PKG_VERSION"), "listening");
     public.log_choice("GITTIX_ADDR", &config.addr);
     if let (Some(admin), Some(host)) = (admin, &config.admin_addr) {
@@ -131,7 +132,7 @@ pub(super) fn socket_limits(
 }
 
 /// Returns the limits of all connections for this number of file descriptors. Some descriptors are
-/// reserved for probes, and one address gets at most a quarter.
+/// reserved for probes, and if rates are limited, one address gets at most a quarter.
 pub(super) fn connection_limits(
     descriptors: Option<u64>,
     cores: usize,

@@ -1,5 +1,6 @@
 //! Opens the store, and reads everything from it that is needed before the first request. The
-//! embedded store is opened once. MongoDB is tried repeatedly until it is available.
+//! embedded store is opened once. MongoDB is tried repeatedly until it is available or
+//! `GITTIX_STORE_WAIT` is over.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -143,7 +144,7 @@ async fn attempt(config: &Config) -> Result<OpenedStore, OpenError> {
     Ok(OpenedStore { store, clock, processor, idempotency_secret })
 }
 
-/// What takes the payments.
+/// The configured processor, or the sandbox's ledger.
 enum PaymentSource<'a> {
     Processor(&'a dyn ProcessorConfig),
     Sandbox(Arc<dyn Ledger>),

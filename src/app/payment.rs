@@ -25,7 +25,7 @@ impl LiveMark for Mark {
     }
 }
 
-/// Returns the mark of `store` that live payments set.
+/// Returns the object that sets the mark of live payments in `store`.
 pub(super) fn live_mark(store: &Arc<dyn Store>) -> Arc<dyn LiveMark> {
     Arc::new(Mark(Arc::clone(store)))
 }
@@ -49,7 +49,7 @@ pub(super) fn announce(config: &Config) {
     }
     if mode != "live" && is_https {
         tracing::error!(
-            "GITTIX_PUBLIC_ORIGIN is https, and GITTIX_ALLOW_SANDBOX gives tickets away for test cards: set a live {}",
+            "GITTIX_PUBLIC_ORIGIN is https, and because of GITTIX_ALLOW_SANDBOX, buyers get tickets for test cards: set a live {}",
             payments.key_setting()
         );
     }

@@ -19,7 +19,8 @@ const PAGE: usize = 1000;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
-/// Loads all tickets, then applies the events of `reader`, as long as it is polled. Never returns.
+/// Loads all tickets, then applies the events of `reader`, as long as this future is polled. Never
+/// returns.
 ///
 /// `reader` must be subscribed before the call: commits during the snapshot's reads come by the
 /// feed, and the newest version is kept. When the feed has lost events, the snapshot is read again,
@@ -92,7 +93,7 @@ async fn merge_page(
     Ok(())
 }
 
-/// Reads a ticket that the snapshot does not have from the store. Either it was deleted and the
+/// Reads from the store a ticket that the snapshot does not contain. Either it was deleted and the
 /// event was lost, or it is newer than the snapshot.
 async fn refresh(catalog: &Catalog, store: &dyn Store, id: TicketId) -> Result<(), Unavailable> {
     let known = catalog.get(id).map(|ticket| ticket.version);
@@ -302,8 +303,8 @@ mod tests {
     async fn ticket_newer_than_the_snapshot_is_kept() {
         let store = TicketStore::holding(0..10);
         let catalog = Catalog::default();
-        // The ticket is committed after its page was read, and merged before the page is: the store
-        // has it, the page not.
+        // The ticket is committed after its page was read, and merged before the page is merged.
+        // The store has the ticket; the page does not.
         catalog.merge(&ticket(5000, 0));
         let late = ticket(5000, 0);
         store.put(late);

@@ -137,7 +137,7 @@ impl Class {
 
     /// Returns the number of tickets with a price from `min` to `max`.
     pub(super) fn priced_between(&self, min: Money, max: Money) -> usize {
-        let upto = self.by_price.rank(self.by_price.place(|(price, _)| *price <= max));
+        let upto = self.by_price.rank(self.by_price.position(|(price, _)| *price <= max));
         upto.saturating_sub(self.by_price.rank(self.price_from(min)))
     }
 
@@ -155,8 +155,9 @@ impl Class {
         rows: &Rows,
         after: Option<TicketId>,
     ) -> impl Iterator<Item = Slot> {
-        self.by_id.up(after
-            .map_or(KeyPosition::START, |after| self.by_id.place(|slot| rows.id(*slot) <= after)))
+        self.by_id.up(after.map_or(KeyPosition::START, |after| {
+            self.by_id.position(|slot| rows.id(*slot) <= after)
+        }))
     }
 
     /// Returns the tickets with ids less than `after`, newest first.
@@ -182,8 +183,8 @@ impl Class {
         let (mut start, mut next, mut end) = match after.filter(|after| after.price >= min) {
             Some(after) => {
                 let start = self.price_from(after.price);
-                let end = self.by_price.place_from(start, |(price, _)| *price <= after.price);
-                (start, self.price_place(rows, after.price, after.id), end)
+                let end = self.by_price.position_from(start, |(price, _)| *price <= after.price);
+                (start, self.price_position(rows, after.price, after.id), end)
             }
             None => (self.price_from(min), self.price_from(min), self.price_from(min)),
         };
@@ -191,7 +192,7 @@ impl Class {
             if next == start {
                 let (price, _) = self.by_price.get(end)?;
                 start = end;
-                end = self.by_price.place_from(start, |(other, _)| *other <= price);
+                end = self.by_price.position_from(start, |(other, _)| *other <= price);
                 next = end;
             }
             next = self.by_price.previous(next)?;
@@ -211,25 +212,25 @@ impl Class {
         max: Money,
     ) -> impl Iterator<Item = Slot> {
         let from = match after {
-            Some(after) if after.price <= max => self.price_place(rows, after.price, after.id),
-            _ => self.by_price.place(|(price, _)| *price <= max),
+            Some(after) if after.price <= max => self.price_position(rows, after.price, after.id),
+            _ => self.by_price.position(|(price, _)| *price <= max),
         };
         self.by_price.down(from).take_while(move |(price, _)| *price >= min).map(|(_, slot)| slot)
     }
 
     fn price_from(&self, min: Money) -> KeyPosition {
-        self.by_price.place(|(price, _)| *price < min)
+        self.by_price.position(|(price, _)| *price < min)
     }
 
-    fn price_place(&self, rows: &Rows, price: Money, id: TicketId) -> KeyPosition {
+    fn price_position(&self, rows: &Rows, price: Money, id: TicketId) -> KeyPosition {
         self.by_price
-            .place(|(other, slot)| *other < price || (*other == price && rows.id(*slot) < id))
+            .position(|(other, slot)| *other < price || (*other == price && rows.id(*slot) < id))
     }
 
     fn insert(&mut self, rows: &Rows, slot: Slot, seller: UserId) {
         let row = rows.row(slot);
-        self.by_id.insert(self.by_id.place(|other| rows.id(*other) < row.id), slot);
-        self.by_price.insert(self.price_place(rows, row.price, row.id), (row.price, slot));
+        self.by_id.insert(self.by_id.position(|other| rows.id(*other) < row.id), slot);
+        self.by_price.insert(self.price_position(rows, row.price, row.id), (row.price, slot));
         match self.by_seller.entry(seller) {
             Entry::Occupied(mut postings) => postings.get_mut().insert(rows, slot),
             Entry::Vacant(vacant) => {
@@ -248,9 +249,9 @@ impl Class {
 
     /// Removes a ticket, and returns the row that it had.
     fn remove(&mut self, rows: &Rows, ticket: &IndexKey<'_>) -> Slot {
-        let slot = self.by_id.remove(self.by_id.place(|other| rows.id(*other) < ticket.id));
+        let slot = self.by_id.remove(self.by_id.position(|other| rows.id(*other) < ticket.id));
         debug_assert_eq!(rows.id(slot), ticket.id, "the ticket was not in the index");
-        self.by_price.remove(self.price_place(rows, ticket.price, ticket.id));
+        self.by_price.remove(self.price_position(rows, ticket.price, ticket.id));
         if let Entry::Occupied(mut postings) = self.by_seller.entry(ticket.seller)
             && postings.get_mut().remove(rows, slot)
         {
@@ -268,8 +269,8 @@ impl Class {
 /// The versions with which tickets were deleted, so that a late event does not add a deleted ticket
 /// again.
 ///
-/// There are as many tombstones as the feed's ring holds events. A reader that is behind by more
-/// deletions than that gets a reset instead of the late event.
+/// There are at most as many tombstones as the feed's ring holds events. A reader that is behind by
+/// more deletions than that gets a reset instead of the late event.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
     versions: HashMap<TicketId, Version>,

@@ -119,8 +119,8 @@ pub enum Sort {
     PriceDescending,
 }
 
-/// The price and the id of the last ticket that was examined for a page. The position stays valid
-/// when that ticket changes or is deleted.
+/// The price and the id of the last ticket of a full page, or of the last examined ticket if the
+/// steps were used up. The position stays valid when that ticket changes or is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     pub price: Money,

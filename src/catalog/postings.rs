@@ -24,13 +24,13 @@ impl Postings {
     /// Adds a slot. Its row must exist, and the list must not contain the slot.
     pub(super) fn insert(&mut self, rows: &Rows, slot: Slot) {
         let id = rows.id(slot);
-        let place = |slots: &Sorted<Slot>| slots.place(|other| rows.id(*other) < id);
+        let position = |slots: &Sorted<Slot>| slots.position(|other| rows.id(*other) < id);
         match self {
-            Self::Many(slots) => slots.insert(place(slots), slot),
+            Self::Many(slots) => slots.insert(position(slots), slot),
             Self::One(only) => {
                 let mut slots = Sorted::default();
                 slots.insert(slots.end(), *only);
-                slots.insert(place(&slots), slot);
+                slots.insert(position(&slots), slot);
                 *self = Self::Many(Box::new(slots));
             }
         }
@@ -41,7 +41,7 @@ impl Postings {
     pub(super) fn remove(&mut self, rows: &Rows, slot: Slot) -> bool {
         let Self::Many(slots) = self else { return true };
         let id = rows.id(slot);
-        let removed = slots.remove(slots.place(|other| rows.id(*other) < id));
+        let removed = slots.remove(slots.position(|other| rows.id(*other) < id));
         debug_assert_eq!(removed, slot, "the order of ids was broken");
         let only = slots.get(KeyPosition::START).filter(|_| slots.len() == 1);
         if let Some(only) = only {
@@ -81,5 +81,5 @@ pub(super) fn newest<'a>(
     rows: &Rows,
     after: Option<TicketId>,
 ) -> impl Iterator<Item = Slot> + use<'a> {
-    slots.down(after.map_or(slots.end(), |after| slots.place(|slot| rows.id(*slot) < after)))
+    slots.down(after.map_or(slots.end(), |after| slots.position(|slot| rows.id(*slot) < after)))
 }

@@ -39,7 +39,7 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn row(&self, slot: Slot) -> &Row {
-        let (chunk, at) = place(slot);
+        let (chunk, at) = chunk_and_offset(slot);
         &self.chunks[chunk].rows[at]
     }
 
@@ -49,14 +49,14 @@ impl Rows {
 
     /// Returns the title's words, as in [`SearchWords::text`].
     pub(super) fn text(&self, slot: Slot) -> &str {
-        let (chunk, at) = place(slot);
+        let (chunk, at) = chunk_and_offset(slot);
         self.chunks[chunk].text_of(at)
     }
 
     /// Fills a free row, or a new one, and returns its number.
     pub(super) fn insert(&mut self, id: TicketId, price: Money, words: &SearchWords) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| self.append(id, price));
-        let (chunk, at) = place(slot);
+        let (chunk, at) = chunk_and_offset(slot);
         let chunk = &mut self.chunks[chunk];
         chunk.rows[at] = Row { id, signature: words.signature, price, ..chunk.rows[at] };
         chunk.set_text(at, &words.text);
@@ -65,7 +65,7 @@ impl Rows {
 
     /// Frees a row.
     pub(super) fn remove(&mut self, slot: Slot) {
-        let (chunk, at) = place(slot);
+        let (chunk, at) = chunk_and_offset(slot);
         self.chunks[chunk].set_text(at, "");
         self.free.push(slot);
     }
@@ -79,11 +79,11 @@ impl Rows {
         let text_end = chunk.rows.last().map_or(0, |row| row.text_end);
         chunk.rows.push(Row { id, signature: Signature::default(), price, text_end });
         Slot::try_from(before * CHUNK_ROWS + chunk.rows.len() - 1)
-            .expect("memory ends before the row numbers do")
+            .expect("more rows than u32 numbers do not fit in memory")
     }
 }
 
-fn place(slot: Slot) -> (usize, usize) {
+fn chunk_and_offset(slot: Slot) -> (usize, usize) {
     let slot = slot as usize;
     (slot / CHUNK_ROWS, slot % CHUNK_ROWS)
 }

@@ -2,9 +2,9 @@
 //!
 //! A search takes a bounded number of steps, for any query and any titles. Candidates are examined
 //! in the requested order. When the steps are used up, the page ends, and the next page continues
-//! after the last candidate. If an index has few candidates in another order, they are sorted
-//! first. Otherwise the search walks an index in the requested order, and tests each of its
-//! tickets. See docs/adr/0012-search.md.
+//! after the last candidate. The search either walks an index in the requested order and tests each
+//! ticket, or sorts the candidates of a small index first. It takes the access with the lowest
+//! estimated cost. See docs/adr/0012-search.md.
 
 use std::sync::Arc;
 

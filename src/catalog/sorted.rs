@@ -50,16 +50,20 @@ impl<K: Copy> Sorted<K> {
 
     /// Returns the position of the first key for which `before` does not hold. `before` must hold
     /// for all earlier keys, and for none of the later ones.
-    pub(super) fn place(&self, before: impl Fn(&K) -> bool) -> KeyPosition {
+    pub(super) fn position(&self, before: impl Fn(&K) -> bool) -> KeyPosition {
         // Keys are mostly inserted in ascending order, so the end is checked first.
         match self.runs.last().and_then(|run| run.last()) {
-            Some(last) if !before(last) => self.place_from(KeyPosition::START, before),
+            Some(last) if !before(last) => self.position_from(KeyPosition::START, before),
             _ => self.end(),
         }
     }
 
     /// The same as [`Self::place`], but `before` must hold for all keys in front of `from`.
-    pub(super) fn place_from(&self, from: KeyPosition, before: impl Fn(&K) -> bool) -> KeyPosition {
+    pub(super) fn position_from(
+        &self,
+        from: KeyPosition,
+        before: impl Fn(&K) -> bool,
+    ) -> KeyPosition {
         let Some(first) = self.runs.get(from.run).map(|run| &run[from.offset..]) else {
             return self.end();
         };
@@ -202,27 +206,27 @@ mod tests {
             let mut sorted = Sorted::default();
             let mut model = BTreeSet::new();
             for (key, action) in changes {
-                let place = sorted.place(|other| *other < key);
-                prop_assert_eq!(sorted.get(place) == Some(key), model.contains(&key));
+                let position = sorted.position(|other| *other < key);
+                prop_assert_eq!(sorted.get(position) == Some(key), model.contains(&key));
                 if action < removed {
                     if model.remove(&key) {
-                        prop_assert_eq!(sorted.remove(place), key);
+                        prop_assert_eq!(sorted.remove(position), key);
                     }
                 } else if model.insert(key) {
-                    sorted.insert(place, key);
+                    sorted.insert(position, key);
                 }
             }
             prop_assert_eq!(sorted.len(), model.len());
             prop_assert!(sorted.runs.iter().all(|run| !run.is_empty() && run.len() <= RUN_MAX));
-            let place = sorted.place(|other| *other < from);
-            prop_assert!(sorted.up(place).eq(model.range(from..).copied()));
-            prop_assert!(sorted.down(place).eq(model.range(..from).rev().copied()));
-            prop_assert_eq!(sorted.previous(place).and_then(|place| sorted.get(place)), model.range(..from).next_back().copied());
+            let position = sorted.position(|other| *other < from);
+            prop_assert!(sorted.up(position).eq(model.range(from..).copied()));
+            prop_assert!(sorted.down(position).eq(model.range(..from).rev().copied()));
+            prop_assert_eq!(sorted.previous(position).and_then(|position| sorted.get(position)), model.range(..from).next_back().copied());
             for key in (0..4000).step_by(97) {
-                let later = sorted.place(|other| *other < key);
+                let later = sorted.position(|other| *other < key);
                 prop_assert_eq!(sorted.rank(later), model.range(..key).count());
                 if key >= from {
-                    prop_assert_eq!(sorted.place_from(place, |other| *other < key), later);
+                    prop_assert_eq!(sorted.position_from(position, |other| *other < key), later);
                 }
             }
         }
@@ -232,7 +236,7 @@ mod tests {
     fn ascending_keys_fill_their_runs() {
         let mut sorted = Sorted::default();
         for key in 0..100_000u32 {
-            sorted.insert(sorted.place(|other| *other < key), key);
+            sorted.insert(sorted.position(|other| *other < key), key);
         }
         assert_eq!(sorted.runs.len(), 100_000usize.div_ceil(RUN_MAX));
     }

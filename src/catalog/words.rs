@@ -78,8 +78,8 @@ pub(super) fn words_of(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').skip(1)
 }
 
-/// A Bloom filter over the beginnings of words. It excludes most titles without a word before their
-/// text is read.
+/// A Bloom filter over the beginnings of words. It excludes most titles that lack a searched word
+/// before their text is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Signature(u64);
 

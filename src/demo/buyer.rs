@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{ApiClient, Chooser};
 
-/// Chances of the actions after a lock, in percent. In the other cases the buyer pays at once.
+/// Chances of the actions after a lock, in percent. Each is drawn separately, in the order of
+/// `decide`, and the first that happens is done. In the other cases the buyer pays at once.
 const DECLINED_PERCENT: u32 = 14;
 const AUTHENTICATED_PERCENT: u32 = 14;
 const CANCELLED_PERCENT: u32 = 8;

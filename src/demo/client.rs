@@ -124,7 +124,7 @@ impl ApiClient {
     }
 
     /// Signs up, or signs in if an earlier demo with the same seed has signed up. `None`: the
-    /// server refused.
+    /// server refused or did not answer.
     pub(super) async fn sign_in(&self) -> Option<()> {
         let who = json!({ "email": self.person.email(), "password": self.person.password() });
         let mut answer = self.post_until_deadline("api/users/signup", &who).await?;
@@ -171,7 +171,8 @@ impl ApiClient {
     }
 
     /// Sends a request, and repeats it under the same idempotency key while the server is busy and
-    /// the wait is at most `wait_max`. `None`: no definite answer in time.
+    /// the wait is at most `wait_max`. Returns the last answer, which may be a busy one if the next
+    /// wait would be too long. `None`: no readable answer, or busy after `SENDS_MAX` sendings.
     async fn call(
         &self,
         method: Method,

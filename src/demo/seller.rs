@@ -79,7 +79,7 @@ impl Seller {
         true
     }
 
-    /// Raises or lowers the price of one ticket by a tenth.
+    /// Sets the price of one ticket to 9/10 or 11/10 of the price at which it was listed.
     async fn change_a_price(&mut self) {
         let Some(ticket) = self.chooser.one_of(&self.listed).cloned() else { return };
         let minor =

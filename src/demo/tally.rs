@@ -54,7 +54,8 @@ tally! {
     cancelled;
     /// Orders that their buyers abandoned.
     abandoned;
-    /// Abandoned orders that were found expired, and orders that were paid after they had expired.
+    /// Abandoned orders that were found expired, and and payments that were refused because the
+    /// order had expired.
     expired;
     /// Repetitions of requests that the server asked to repeat later (429, 503), that got no
     /// answer, or whose first sending was still being processed (409).

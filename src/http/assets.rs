@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::etag;
-use crate::payments::processor_config::PageElement;
+use crate::payments::processor_config::FormSources;
 
 /// Returns the entity tag of `body`. It is weak, because the content may be sent in several
 /// encodings.
@@ -34,7 +34,7 @@ pub struct Isolation {
 }
 
 impl Isolation {
-    pub fn new(element: Option<PageElement>) -> Self {
+    pub fn new(element: Option<FormSources>) -> Self {
         let (opener, payment) = match element {
             Some(element) => {
                 ("same-origin-allow-popups", format!("self {}", element.payment_origins))

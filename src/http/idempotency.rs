@@ -74,7 +74,7 @@ impl Effect for UserUpdated {
         match outcome {
             // No record contains a token. A client that can repeat the request has the cookie of
             // the first response.
-            Outcome::UserUpdated { user } => Ok(Some(Self { card: user, token: None })),
+            Outcome::UserUpdated { user } => Ok(Some(Self { public_user: user, token: None })),
             _ => Ok(None),
         }
     }

@@ -143,7 +143,7 @@ impl HttpContext {
             limits: limits::RateLimits::new(config.rate_limit == Switch::On),
             lists: rendered::RenderedPages::default(),
             pages: pages::PagesContext::new(config, addr),
-            isolation: assets::Isolation::new(config.payments.page_element()),
+            isolation: assets::Isolation::new(config.payments.form_sources()),
             settings: settings::RenderedSettings::new(config),
             limits_network_locks: config.locks_per_network_max() > 0,
             webhooks: webhook::WebhookReceivers::new(&config.payments),

@@ -1,4 +1,4 @@
-//! Behaviour of the route table for clients: methods, limits, headers.
+//! TokenBehavior of the route table for clients: methods, limits, headers.
 
 use std::sync::Arc;
 

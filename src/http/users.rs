@@ -105,8 +105,8 @@ pub async fn sign_up(mut call: Call) -> HandlerResult {
     let browser = call.browser().await?;
     let body = call.body().await?;
     let SignUpSchema { email, password } = SignUpSchema::parse(&body)?;
-    let (card, token) = call.actors().users.sign_up(email, password, browser).await?;
-    signed_in(&call, StatusCode::CREATED, &card, token)
+    let (public_user, token) = call.actors().users.sign_up(email, password, browser).await?;
+    signed_in(&call, StatusCode::CREATED, &public_user, token)
 }
 
 /// Signs in. On success, the session of a cookie in the request ends. After 10 failures in 15
@@ -124,8 +124,8 @@ pub async fn sign_in(mut call: Call) -> HandlerResult {
     let browser = call.browser().await?;
     let body = call.body().await?;
     let SignInSchema { email, password } = SignInSchema::parse(&body)?;
-    let (card, token) = call.actors().users.sign_in(&email, password, browser).await?;
-    signed_in(&call, StatusCode::OK, &card, token)
+    let (public_user, token) = call.actors().users.sign_in(&email, password, browser).await?;
+    signed_in(&call, StatusCode::OK, &public_user, token)
 }
 
 /// Signs out: ends the session and closes its WebSockets. A request without a session succeeds too.
@@ -154,11 +154,11 @@ pub async fn sign_out(mut call: Call) -> HandlerResult {
     responses((status = 200, description = "The user, or null.", body = Current<'static>)),
     security((), ("session" = [])))]
 pub async fn current(call: Call) -> HandlerResult {
-    let card = match call.session().await? {
-        Some(session) => call.actors().users.card(session.user).await?,
+    let public_user = match call.session().await? {
+        Some(session) => call.actors().users.public_user(session.user).await?,
         None => None,
     };
-    Ok(json(StatusCode::OK, &Current { current_user: card.as_ref().map(UserView::of) }))
+    Ok(json(StatusCode::OK, &Current { current_user: public_user.as_ref().map(UserView::of) }))
 }
 
 /// Changes email or password. A new password ends all sessions of the user; the cookie of the
@@ -183,9 +183,9 @@ pub async fn update(mut call: Call) -> HandlerResult {
         let update = UserUpdate { email, password, current_password };
         Ok(call.actors().users.update(&session, update, client.network(), key).await?)
     };
-    let answer = |UserUpdated { card, token }| match token {
-        Some(token) => signed_in(&call, StatusCode::OK, &card, token),
-        None => Ok(json(StatusCode::OK, &UserView::of(&card))),
+    let answer = |UserUpdated { public_user, token }| match token {
+        Some(token) => signed_in(&call, StatusCode::OK, &public_user, token),
+        None => Ok(json(StatusCode::OK, &UserView::of(&public_user))),
     };
     call.run_idempotent(session.user, &body, work, answer).await
 }
@@ -193,10 +193,10 @@ pub async fn update(mut call: Call) -> HandlerResult {
 fn signed_in(
     call: &Call,
     status: StatusCode,
-    card: &PublicUser,
+    public_user: &PublicUser,
     token: SessionToken,
 ) -> HandlerResult {
-    let mut answer = json(status, &UserView::of(card));
+    let mut answer = json(status, &UserView::of(public_user));
     answer
         .add_cookie(&call.state.context.cookie.set(call.req.headers(), token))
         .map_err(|error| unwritable(&error))?;

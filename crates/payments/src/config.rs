@@ -5,7 +5,7 @@
 //! its entries in [`PaymentConfig::NAMES`] and [`PaymentConfig::all`].
 
 use crate::{
-    processor_config::{Mode, PageElement, ProcessorConfig},
+    processor_config::{FormSources, Mode, ProcessorConfig},
     stripe::{Stripe, config::StripeConfig},
 };
 
@@ -43,9 +43,9 @@ impl PaymentConfig {
         self.configured().map_or_else(|| all.join(" or "), |one| one.key_setting().to_owned())
     }
 
-    /// Returns a processor's own form in the pages.
-    pub fn page_element(&self) -> Option<PageElement> {
-        self.all().find_map(ProcessorConfig::page_element)
+    /// Returns the hosts that a processor's own form in the pages loads from.
+    pub fn form_sources(&self) -> Option<FormSources> {
+        self.all().find_map(ProcessorConfig::form_sources)
     }
 
     /// Checks that the settings are consistent, and that at most one processor is configured.

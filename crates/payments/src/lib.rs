@@ -4,7 +4,7 @@
 //! the program's own records are never assumed to match the ledger.
 //!
 //! Every call may be repeated: an authorization, capture or reversal that was done is not done
-//! twice. So an interrupted step is repeated. This module has no rules about locks or orders.
+//! twice. So an interrupted step is repeated. This crate has no rules about locks or orders.
 
 pub mod config;
 pub mod processor_config;
@@ -134,7 +134,7 @@ pub enum ProcessorError {
 ///
 /// Each call about a payment, except `charge_of`, names the charge of the payment. A payment of
 /// another charge is [`ProcessorError::Refused`]. Stripe also compares amount and currency, but not
-/// in `reverse`.
+/// in `reverse`; the sandbox compares them in `open`.
 #[async_trait]
 pub trait Processor: Send + Sync + fmt::Debug + 'static {
     /// Returns the name of the processor, which is stored in each of its charges.
@@ -145,8 +145,9 @@ pub trait Processor: Send + Sync + fmt::Debug + 'static {
     async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError>;
 
     /// Opens the payment of a charge with the charge's amount and currency, or returns the payment
-    /// that was opened before. One charge never has more than one payment. `Refused`: there is no
-    /// payment, and there will be none.
+    /// that was opened before. One charge has one payment that can be paid. `Refused`: no payment
+    /// that can be paid was opened. A PaymentIntent that does not match its charge may exist; it
+    /// holds no money.
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError>;
 
     /// Attempts to authorize an opened payment with a token.
@@ -183,7 +184,7 @@ pub trait Processor: Send + Sync + fmt::Debug + 'static {
     ) -> Result<Reversal, ProcessorError>;
 
     /// Returns the charge for which a payment was opened, or `None` if the payment does not exist
-    /// or belongs to no charge of this marketplace.
+    /// or names no charge. The charge may be of another store that uses the same account.
     async fn charge_of(&self, payment: &PaymentId) -> Result<Option<ChargeId>, ProcessorError>;
 
     /// Returns a digest that identifies a repeated token. It is keyed, so that a token cannot be

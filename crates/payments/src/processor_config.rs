@@ -50,7 +50,7 @@ pub trait ProcessorConfig: fmt::Debug {
     fn webhook(&self) -> Box<dyn WebhookVerifier>;
 
     /// Returns the processor's own form in the pages, or `None` if the pages offer test cards.
-    fn page_element(&self) -> Option<PageElement>;
+    fn form_sources(&self) -> Option<FormSources>;
 
     /// Logs the mode of payment at the start, and settings that are missing.
     fn log_start(&self);
@@ -58,7 +58,7 @@ pub trait ProcessorConfig: fmt::Debug {
 
 /// The hosts that a processor's own form of payment loads from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageElement {
+pub struct FormSources {
     /// Sources of the content security policy: `script-src`, `connect-src` and `frame-src`.
     pub sources: &'static str,
     /// Origins that may request payments, as in the header `Permissions-Policy`.

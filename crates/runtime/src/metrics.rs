@@ -52,8 +52,7 @@ metrics! {
     http_requests: IntCounterVec("gittix_http_requests_total", "status" in ["1xx", "2xx", "3xx", "4xx", "5xx"]);
     /// Seconds from the head of a request to the head of its answer, by method.
     http_seconds: HistogramVec("gittix_http_request_seconds", "method" in ["GET", "POST", "PUT", "DELETE", "OTHER"]);
-    /// Requests refused because of a rate limit or a full queue, by limit or queue. Refusals by the
-    /// user registry are not counted.
+    /// Requests refused because of a rate limit or a full queue, by limit or queue.
     requests_rejected: IntCounterVec("gittix_requests_rejected_total", "reason" in ["client_rate", "signin_rate", "purchase_rate", "passwords", "tickets", "orders", "users", "store", "sockets", "listings", "webhook"]);
     /// Connections open, WebSockets included.
     connections: IntGauge("gittix_connections");

@@ -79,7 +79,8 @@ impl Market {
         .await
     }
 
-    /// Starts a server process with `store`, which another process may use, too.
+    /// Starts the actors of another replica on this thread, over `store`, which another process may
+    /// use, too.
     async fn with_store(store: Arc<EmbeddedStore>, sandbox: Sandbox) -> Self {
         let feed = store.feed().subscribe();
         let (actors, catalog, clock) = start_actors(Arc::clone(&store), sandbox.clone()).await;

@@ -129,8 +129,8 @@ async fn webhook_event_advances_its_charge_once() {
     market.check_invariants().await;
 }
 
-/// Stripe sends an event as soon as a payment is created. To read the payment then would fail the
-/// attempt, which still runs.
+/// Stripe sends an event as soon as a payment is created. If the payment were read then, the
+/// attempt, which still runs, would fail.
 #[actix::test]
 async fn webhook_event_during_an_attempt_does_not_interrupt_it() {
     let market = Market::open().await;

@@ -90,7 +90,7 @@ impl TicketActor {
         ctx: &mut Context<Self>,
     ) {
         self.busy = false;
-        let is_release = matches!(queued.request.command, TicketCommand::DeadlinePassed { .. });
+        let is_deadline = matches!(queued.request.command, TicketCommand::DeadlinePassed { .. });
         match written {
             Ok(()) => {
                 let Cached::Sale(sale) = std::mem::replace(&mut self.cached, Cached::Unloaded)
@@ -117,7 +117,7 @@ impl TicketActor {
                 self.load(ctx);
             }
             Err(error) => {
-                if is_release {
+                if is_deadline {
                     self.arm_timer(ctx, Self::RETRY_AFTER);
                 }
                 let error = ActorError::from(error);

@@ -14,7 +14,7 @@ use crate::{
 impl TicketActor {
     /// Takes the state from the catalog if the ticket is Available there, since it then has no
     /// order or charge to read. This saves most purchases a read of the store. If the copy is
-    /// stale, it costs a failed commit and the read.
+    /// stale, it costs the read, and a failed commit if the lock was granted.
     pub(super) fn load_from_catalog(&mut self) -> bool {
         let catalog_copy = self
             .context

@@ -10,15 +10,15 @@ use crate::{
     domain::{Decision, IdempotencyKey, Outcome, Sale, TicketCommand, Version},
 };
 
-/// Requests that one command is decided and, if it changes anything, committed.
+/// Requests that one command is decided and, if the rules accept it, committed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct ActorRequest {
     pub command: TicketCommand,
     /// The request's Idempotency-Key. Its record is written in the same commit.
     pub key: Option<IdempotencyKey>,
-    /// Receives the answer. `None` for the actor's own commands. The receiver is closed if the
-    /// client has disconnected.
+    /// Sends the answer. `None` for the actor's own commands. The receiver is closed if its caller
+    /// no longer waits.
     pub reply: Option<oneshot::Sender<Result<Committed, ActorError>>>,
 }
 
@@ -44,9 +44,9 @@ pub(in crate::actors) struct Committed {
 /// The part of an actor's state that the registry reads without a message.
 #[derive(Debug, Default)]
 pub(in crate::actors) struct ActorStatus {
-    /// Set each time the queue becomes empty: true if no load or commit is running and no timer is
-    /// armed. A message without a reply ([`Outdated`], [`Reload`]) changes it only when the load
-    /// that it starts has ended.
+    /// Set whenever the queue was handled as far as possible: true if no load or commit is running
+    /// and no timer is armed. A message without a reply ([`Outdated`], [`Reload`]) changes it only
+    /// when the load that it starts has ended.
     pub idle: AtomicBool,
 }
 

@@ -70,7 +70,8 @@ pub(super) struct TicketActor {
     timer: Option<Timer>,
     /// The clock that the present lock is measured by.
     lock_clock: Option<LockClock>,
-    /// The state that the registry has just read from the store, if it has. `started` takes it.
+    /// The state of the ticket that `upkeep` has just read from the store, or `None`. `started`
+    /// takes it. `started` takes it.
     preloaded: Option<Box<Sale>>,
 }
 
@@ -81,7 +82,7 @@ impl TicketActor {
     /// Maximum number of decisions for one request. It is decided again when other replicas change
     /// the ticket meanwhile.
     const TRIES_MAX: u32 = 8;
-    /// Pause before a release is tried again that the store did not commit.
+    /// Pause before the actor tries a due deadline again, after the store did not commit it.
     const RETRY_AFTER: Duration = Duration::from_millis(250);
 
     pub(super) fn new(

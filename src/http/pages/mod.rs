@@ -158,7 +158,7 @@ fn policy(config: &Config) -> HeaderValue {
     const COMMON: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; manifest-src 'self'; form-action 'self'; \
                           base-uri 'none'; frame-ancestors 'none'";
     const OURS: &str = "script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'";
-    let sources = config.payments.page_element().map_or(OURS, |element| element.sources);
+    let sources = config.payments.form_sources().map_or(OURS, |element| element.sources);
     HeaderValue::from_str(&format!("{COMMON}; {sources}")).expect("visible ASCII")
 }
 

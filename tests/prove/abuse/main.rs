@@ -1,5 +1,5 @@
 //! The driver of `scripts/prove-abuse`: one IP address attacks a server with default limits in
-//! eight ways at the same time, and an honest client buys tickets from another address.
+//! nine ways at the same time, and an honest client buys tickets from another address.
 //!
 //! Each round has two halves with the same honest load: one beside the attack, and one beside a
 //! process that only uses as much CPU time as the attacker's tools did. All honest requests must

@@ -344,7 +344,7 @@ async fn start_logs_the_payment_processor() {
     ])
     .await;
     assert!(
-        live.contains("Stripe in live mode: money moves")
+        live.contains("Stripe in live mode: real money is paid")
             && !live.contains("STRIPE_WEBHOOK_SECRET is not set"),
         "{live}"
     );

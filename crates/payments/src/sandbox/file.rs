@@ -5,8 +5,8 @@
 //! the flush.
 //!
 //! After an I/O error, mostly because of a full disk, redb refuses all calls until the file is
-//! reopened. Opening the file also repairs incomplete writes. The writer reopens the file at short
-//! intervals until that succeeds. Calls fail in the meantime, and their callers repeat them.
+//! reopened. Opening the file also repairs incomplete writes. The writer tries to reopen the file
+//! at short intervals. Calls fail in the meantime, and their callers repeat them.
 
 use std::{
     path::{Path, PathBuf},
@@ -77,7 +77,7 @@ enum LedgerWrite {
 #[derive(Debug)]
 struct Written {
     payment: SandboxPayment,
-    done: bool,
+    changed: bool,
 }
 
 impl FileLedger {
@@ -131,7 +131,8 @@ struct LedgerFile {
 
 impl LedgerFile {
     fn begin_read(&self) -> Result<ReadTransaction, LedgerError> {
-        // After a write of unknown outcome, a read may not return what the write stored.
+        // After a write of unknown outcome, a read must fail: the write may or may not have been
+        // stored.
         if self.has_failed.load(Ordering::Acquire) {
             return Err(LedgerError("a write failed, and the file is not reopened yet".into()));
         }
@@ -204,7 +205,7 @@ impl Ledger for FileLedger {
     }
 
     async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError> {
-        Ok(self.write(payment, LedgerWrite::Replace).await?.done)
+        Ok(self.write(payment, LedgerWrite::Replace).await?.changed)
     }
 
     async fn all(&self) -> Result<Vec<SandboxPayment>, LedgerError> {
@@ -300,9 +301,9 @@ fn write_one(
     if fits {
         let bytes = serde_json::to_vec(&payment).map_err(failed)?;
         payments.insert(payment.id.as_str(), bytes.as_slice()).map_err(failed)?;
-        return Ok(Written { payment, done: true });
+        return Ok(Written { payment, changed: true });
     }
-    Ok(Written { payment: known.unwrap_or(payment), done: false })
+    Ok(Written { payment: known.unwrap_or(payment), changed: false })
 }
 
 fn decoded(bytes: &[u8]) -> Result<SandboxPayment, LedgerError> {

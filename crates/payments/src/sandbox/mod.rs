@@ -29,15 +29,15 @@ use super::{
 use gittix_domain::{
     Charge, ChargeFailure, ChargeId, PaymentId, ProcessorName, TokenDigest, invariants::LedgerEntry,
 };
-use payment::{Reversed, Stage, Standing, Transition};
-use tokens::{CaptureManner, InjectedFault, behaviour};
+use payment::{AttemptState, Reversed, Stage, Transition};
+use tokens::{CaptureManner, InjectedFault, behavior};
 
-/// Maximum number of repetitions of a call because other calls changed the payment. Each repetition
+/// Maximum number of tries of a call because other calls changed the payment. Each repetition
 /// means that another call succeeded.
 const TRIES_MAX: usize = 32;
 
 /// The time limit of an attempt. Tests use slower tokens to exceed it.
-const PATIENCE: Duration = Duration::from_secs(8);
+const AUTHORIZE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The sandbox processor. Clones share one ledger.
 #[derive(Clone)]
@@ -108,13 +108,13 @@ impl Sandbox {
         Err(ProcessorError::Unknown("too many concurrent changes of the payment".into()))
     }
 
-    fn authorization(&self, payment: &PaymentId, standing: Standing) -> Authorization {
+    fn authorization(&self, payment: &PaymentId, standing: AttemptState) -> Authorization {
         match standing {
-            Standing::Authorized => Authorization::Authorized,
-            Standing::ActionRequired => {
+            AttemptState::Authorized => Authorization::Authorized,
+            AttemptState::ActionRequired => {
                 Authorization::ActionRequired { client_secret: self.client_secret(payment) }
             }
-            Standing::Declined(failure) => Authorization::Declined { failure },
+            AttemptState::Declined(failure) => Authorization::Declined { failure },
         }
     }
 
@@ -132,15 +132,15 @@ impl Sandbox {
         token: &PaymentToken,
     ) -> Result<Authorization, ProcessorError> {
         failing("sandbox::before_authorize", Some(payment))?;
-        let Some(behaviour) = behaviour(token) else { return Ok(Authorization::InvalidToken) };
-        wait(behaviour.delay).await;
-        if behaviour.fault == Some(InjectedFault::NothingDone) {
+        let Some(behavior) = behavior(token) else { return Ok(Authorization::InvalidToken) };
+        wait(behavior.delay).await;
+        if behavior.fault == Some(InjectedFault::NothingDone) {
             return Err(ProcessorError::Unknown("the test token requests an error".into()));
         }
         let before = self.found_of(charge, payment).await?;
-        let standing = self.change(&before, |payment| payment.authorize(&behaviour)).await?;
+        let standing = self.change(&before, |payment| payment.authorize(&behavior)).await?;
         failing("sandbox::after_authorize", Some(payment))?;
-        if behaviour.fault == Some(InjectedFault::AnswerLost)
+        if behavior.fault == Some(InjectedFault::AnswerLost)
             && matches!(before.stage, Stage::Open { .. })
         {
             return Err(lost());
@@ -199,7 +199,7 @@ impl Processor for Sandbox {
     }
 
     async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
-        Ok(behaviour(token).is_some())
+        Ok(behavior(token).is_some())
     }
 
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError> {
@@ -273,7 +273,7 @@ impl Processor for Sandbox {
     }
 
     fn authorize_timeout(&self) -> Duration {
-        PATIENCE
+        AUTHORIZE_TIMEOUT
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tokens::{AfterAction, Behaviour, CaptureManner, CardBehavior};
+use super::tokens::{AfterAction, CaptureManner, CardBehavior, TokenBehavior};
 use gittix_domain::{
     Charge, ChargeFailure, ChargeId, Currency, Money, OrderId, PaymentId, RefundId, UserId, Version,
 };
@@ -56,7 +56,7 @@ pub(super) type Transition<T> = Result<(Option<SandboxPayment>, T), ChargeFailur
 
 /// The state of an attempt. The caller adds the client secret, which is not stored with a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum AttemptState {
     Authorized,
     ActionRequired,
     Declined(ChargeFailure),
@@ -90,12 +90,12 @@ impl SandboxPayment {
 
     /// Makes an attempt. An attempt that waits for the buyer's action is replaced by another
     /// attempt.
-    pub(super) fn authorize(&self, behaviour: &Behaviour) -> Transition<Standing> {
+    pub(super) fn authorize(&self, behavior: &TokenBehavior) -> Transition<AttemptState> {
         match &self.stage {
-            Stage::Authorized | Stage::Captured => Ok((None, Standing::Authorized)),
+            Stage::Authorized | Stage::Captured => Ok((None, AttemptState::Authorized)),
             Stage::Voided | Stage::Refunded { .. } => Err(already_reversed()),
             Stage::Open { .. } | Stage::ActionRequired { .. } => {
-                let stage = match &behaviour.attempt {
+                let stage = match &behavior.attempt {
                     CardBehavior::Authorize => Stage::Authorized,
                     CardBehavior::Decline(failure) => {
                         Stage::Open { declined: Some(failure.clone()) }
@@ -104,7 +104,7 @@ impl SandboxPayment {
                         Stage::ActionRequired { waits: *waits, then: then.clone() }
                     }
                 };
-                let next = Self { capture: behaviour.capture, ..self.at(stage) };
+                let next = Self { capture: behavior.capture, ..self.at(stage) };
                 let standing = next.standing()?;
                 Ok((Some(next), standing))
             }
@@ -112,7 +112,7 @@ impl SandboxPayment {
     }
 
     /// Processes the buyer's report that they acted.
-    pub(super) fn resume(&self) -> Transition<Standing> {
+    pub(super) fn resume(&self) -> Transition<AttemptState> {
         let stage = match &self.stage {
             Stage::ActionRequired { waits: 0, then: AfterAction::Authorize } => Stage::Authorized,
             Stage::ActionRequired { waits: 0, then: AfterAction::Decline { failure } } => {
@@ -170,12 +170,12 @@ impl SandboxPayment {
         }
     }
 
-    fn standing(&self) -> Result<Standing, ChargeFailure> {
+    fn standing(&self) -> Result<AttemptState, ChargeFailure> {
         match &self.stage {
             Stage::Open { declined: None } => Err(unexpected()),
-            Stage::Open { declined: Some(failure) } => Ok(Standing::Declined(failure.clone())),
-            Stage::ActionRequired { .. } => Ok(Standing::ActionRequired),
-            Stage::Authorized | Stage::Captured => Ok(Standing::Authorized),
+            Stage::Open { declined: Some(failure) } => Ok(AttemptState::Declined(failure.clone())),
+            Stage::ActionRequired { .. } => Ok(AttemptState::ActionRequired),
+            Stage::Authorized | Stage::Captured => Ok(AttemptState::Authorized),
             Stage::Voided | Stage::Refunded { .. } => Err(already_reversed()),
         }
     }

@@ -1,4 +1,4 @@
-//! The behaviour of each test token: Stripe's published tokens (<https://docs.stripe.com/testing>),
+//! The behavior of each test token: Stripe's published tokens (<https://docs.stripe.com/testing>),
 //! and tokens of this sandbox for faults that Stripe's tokens cannot cause. `docs/sandbox.md` has
 //! the same tables.
 
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::PaymentToken;
 use gittix_domain::ChargeFailure;
 
-/// The behaviour of an attempt to authorize with a token.
+/// The behavior of an attempt to authorize with a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Behaviour {
+pub(super) struct TokenBehavior {
     /// Delay before the attempt.
     pub(super) delay: Duration,
     pub(super) attempt: CardBehavior,
@@ -23,7 +23,7 @@ pub(super) struct Behaviour {
 pub(super) enum CardBehavior {
     Authorize,
     Decline(ChargeFailure),
-    /// The buyer must act. `waits` calls of `resume` still report that the buyer has not acted.
+    /// The buyer must act. The first `waits` calls of `resume` report that the buyer has not acted.
     Act {
         waits: u8,
         then: AfterAction,
@@ -47,7 +47,7 @@ pub(super) enum AfterAction {
     Decline { failure: ChargeFailure },
 }
 
-/// The behaviour of a capture. It is stored with the payment, because a capture names no token.
+/// The behavior of a capture. It is stored with the payment, because a capture names no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "manner", rename_all = "camelCase")]
 pub(super) enum CaptureManner {
@@ -154,8 +154,8 @@ impl DeclineCause {
     }
 }
 
-/// Returns the behaviour of `token`, or `None` if there is no such token.
-pub(super) fn behaviour(token: &PaymentToken) -> Option<Behaviour> {
+/// Returns the behavior of `token`, or `None` if there is no such token.
+pub(super) fn behavior(token: &PaymentToken) -> Option<TokenBehavior> {
     let token = token.expose();
     match token.strip_prefix(OWN_PREFIX) {
         Some(name) => gittix_token(name),
@@ -166,11 +166,11 @@ pub(super) fn behaviour(token: &PaymentToken) -> Option<Behaviour> {
     }
 }
 
-fn plain(attempt: CardBehavior) -> Behaviour {
-    Behaviour { delay: Duration::ZERO, attempt, fault: None, capture: CaptureManner::Plain }
+fn plain(attempt: CardBehavior) -> TokenBehavior {
+    TokenBehavior { delay: Duration::ZERO, attempt, fault: None, capture: CaptureManner::Plain }
 }
 
-/// Returns the behaviour of one of Stripe's tokens. Stripe writes `visa_` before some of the names
+/// Returns the behavior of one of Stripe's tokens. Stripe writes `visa_` before some of the names
 /// that decline or require an action; this sandbox accepts `visa_` before all of them.
 fn stripe_token(name: &str) -> Option<CardBehavior> {
     let unbranded = name.strip_prefix("visa_").unwrap_or(name);
@@ -190,19 +190,19 @@ fn stripe_token(name: &str) -> Option<CardBehavior> {
         .then(|| CardBehavior::Decline(DeclineCause::ProcessingError.failure()))
 }
 
-fn gittix_token(name: &str) -> Option<Behaviour> {
+fn gittix_token(name: &str) -> Option<TokenBehavior> {
     let authorized = plain(CardBehavior::Authorize);
     Some(match name {
-        "error" => Behaviour { fault: Some(InjectedFault::NothingDone), ..authorized },
-        "lost_answer" => Behaviour { fault: Some(InjectedFault::AnswerLost), ..authorized },
+        "error" => TokenBehavior { fault: Some(InjectedFault::NothingDone), ..authorized },
+        "lost_answer" => TokenBehavior { fault: Some(InjectedFault::AnswerLost), ..authorized },
         "action_twice" => plain(CardBehavior::Act { waits: 1, then: AfterAction::Authorize }),
-        "capture_error" => Behaviour { capture: CaptureManner::Refused, ..authorized },
-        "capture_lost_answer" => Behaviour { capture: CaptureManner::AnswerLost, ..authorized },
+        "capture_error" => TokenBehavior { capture: CaptureManner::Refused, ..authorized },
+        "capture_lost_answer" => TokenBehavior { capture: CaptureManner::AnswerLost, ..authorized },
         _ => match (name.strip_prefix("slow_"), name.strip_prefix("capture_slow_")) {
-            (Some(length), _) => Behaviour { delay: delay(length)?, ..authorized },
+            (Some(length), _) => TokenBehavior { delay: delay(length)?, ..authorized },
             (None, Some(length)) => {
                 let millis = u32::try_from(delay(length)?.as_millis()).ok()?;
-                Behaviour { capture: CaptureManner::Slow { millis }, ..authorized }
+                TokenBehavior { capture: CaptureManner::Slow { millis }, ..authorized }
             }
             (None, None) => return None,
         },
@@ -219,8 +219,8 @@ mod tests {
     use super::*;
 
     fn attempt(token: &str) -> Option<CardBehavior> {
-        behaviour(&PaymentToken::parse(token).expect("the token has a valid form"))
-            .map(|behaviour| behaviour.attempt)
+        behavior(&PaymentToken::parse(token).expect("the token has a valid form"))
+            .map(|behavior| behavior.attempt)
     }
 
     fn decline_code(token: &str) -> String {
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn slow_token_contains_its_delay() {
-        let slow = behaviour(
+        let slow = behavior(
             &PaymentToken::parse("tok_gittix_slow_800ms").expect("the token has a valid form"),
         )
         .expect("the token is known");

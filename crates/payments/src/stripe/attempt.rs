@@ -28,7 +28,7 @@ impl Stripe {
             Err(StripeError::Rejected(rejection)) => {
                 self.rejected(charge, payment, rejection, by).await
             }
-            Err(StripeError::Broken { detail, .. }) => {
+            Err(StripeError::ServerError { detail, .. }) => {
                 self.authorize_in_two_steps(charge, payment, &method, &detail, by).await
             }
             Err(error) => Err(error.into()),
@@ -86,7 +86,8 @@ impl Stripe {
 
     /// Repeats an attempt in two requests: attach, then confirm. It is used after a server error of
     /// Stripe for the confirmation with a payment method in one request, because Stripe repeats
-    /// that error for the same idempotency key. Steps that were done are not repeated.
+    /// that error for the same idempotency key. The payment is read first: if the attempt has a
+    /// result, it is not repeated.
     async fn authorize_in_two_steps(
         &self,
         charge: &Charge,

@@ -113,13 +113,13 @@ impl Request {
 pub(super) enum StripeError {
     /// The request may have been executed or may still be executed. It may be sent again.
     Unknown(String),
-    /// Stripe answered with a server error, which it stores under the idempotency key and returns
-    /// for the same request again. The request may have been executed nevertheless.
-    Broken {
+    /// Stripe answered with a server error, which it may have stored under the idempotency key and
+    /// returns for the same request again. The request may have been executed nevertheless.
+    ServerError {
         detail: String,
         /// Whether Stripe reports that this error was stored. Then the key can never have another
         /// result.
-        is_kept: bool,
+        is_stored: bool,
     },
     /// A definite rejection.
     Rejected(Rejection),
@@ -142,7 +142,7 @@ impl Rejection {
         self.status == StatusCode::NOT_FOUND || self.error.has_code("resource_missing")
     }
 
-    /// Whether the payment method or token does not exist, or was used by another payment.
+    /// Whether the payment method or token does not exist, or was used already.
     pub fn is_about_token(&self) -> bool {
         let about =
             self.error.param.as_deref().is_some_and(|param| param.starts_with("payment_method"));
@@ -165,7 +165,7 @@ impl Rejection {
 impl From<StripeError> for ProcessorError {
     fn from(error: StripeError) -> Self {
         match error {
-            StripeError::Unknown(detail) | StripeError::Broken { detail, .. } => {
+            StripeError::Unknown(detail) | StripeError::ServerError { detail, .. } => {
                 Self::Unknown(detail)
             }
             StripeError::Rejected(rejection) if rejection.is_about_access() => {
@@ -388,7 +388,8 @@ fn read<T: DeserializeOwned>(
             }
         };
     }
-    let broken = || Sent::Over(StripeError::Broken { detail: why(), is_kept: head.is_replay });
+    let broken =
+        || Sent::Over(StripeError::ServerError { detail: why(), is_stored: head.is_replay });
     let again = |outcome| (outcome, Sent::Again { after: head.retry_after, why: why() });
     match (head.status, head.should_retry) {
         (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, None | Some(true)) => {

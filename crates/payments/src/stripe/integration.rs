@@ -8,7 +8,7 @@ use gittix_runtime::{clock::Clock, settings::Secret};
 use super::{Stripe, config::StripeConfig, webhook::Secrets};
 use crate::{
     Processor,
-    processor_config::{LiveMark, Mode, PageElement, ProcessorConfig},
+    processor_config::{FormSources, LiveMark, Mode, ProcessorConfig},
     webhook::WebhookVerifier,
 };
 
@@ -44,8 +44,8 @@ impl ProcessorConfig for StripeConfig {
 
     /// With a publishable key, the pages show Stripe's own element (Stripe's documentation lists
     /// the hosts).
-    fn page_element(&self) -> Option<PageElement> {
-        self.publishable_key.as_ref().map(|_| PageElement {
+    fn form_sources(&self) -> Option<FormSources> {
+        self.publishable_key.as_ref().map(|_| FormSources {
             sources: "script-src 'self' https://js.stripe.com https://*.js.stripe.com; connect-src 'self' https://api.stripe.com; \
                       frame-src https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com",
             payment_origins: "\"https://js.stripe.com\" \"https://*.js.stripe.com\" \"https://hooks.stripe.com\"",
@@ -56,10 +56,10 @@ impl ProcessorConfig for StripeConfig {
         match self.mode() {
             None => return,
             Some(Mode::Test) => {
-                tracing::warn!(api = %self.api_base, "payments use Stripe in test mode: no money moves");
+                tracing::warn!(api = %self.api_base, "payments use Stripe in test mode: no real money is paid");
             }
             Some(Mode::Live) => {
-                tracing::info!(api = %self.api_base, "payments use Stripe in live mode: money moves");
+                tracing::info!(api = %self.api_base, "payments use Stripe in live mode: real money is paid");
                 if self.is_elsewhere() {
                     tracing::warn!(api = %self.api_base, "payments are live, but STRIPE_API_BASE is not Stripe's own address");
                 }

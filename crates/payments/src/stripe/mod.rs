@@ -51,8 +51,8 @@ use objects::{CHARGE, PaymentIntent, Status, StripeList};
 /// key for at least 24 hours. If an older charge's payment is opened, an existing payment is
 /// searched for first. The difference to 24 hours is for the delay of Stripe's search index.
 const KEY_TRUSTED: Millis = Millis::from_mins(20 * 60);
-/// Maximum number of times that a step is repeated with another key after a server error of Stripe,
-/// if the step was not executed.
+/// Maximum number of tries of a step. It is tried again with another key after a server error or a
+/// rejection of Stripe, if the step was not executed.
 const TRIES_MAX: usize = 3;
 /// Maximum number of idempotency keys with which a charge's payment is opened. A key is used up by
 /// an error that Stripe stored.
@@ -186,10 +186,10 @@ impl Stripe {
             match self.client.send(&creation(charge, number), by).await {
                 // The first answer with an error does not state whether the error was stored. The
                 // second answer does.
-                Err(StripeError::Broken { is_kept: false, .. }) if !asked_again => {
+                Err(StripeError::ServerError { is_stored: false, .. }) if !asked_again => {
                     asked_again = true
                 }
-                Err(StripeError::Broken { is_kept: true, .. }) if number < KEYS_MAX => {
+                Err(StripeError::ServerError { is_stored: true, .. }) if number < KEYS_MAX => {
                     number += 1;
                     asked_again = false;
                 }
@@ -249,7 +249,7 @@ impl Stripe {
         let mut key = format!("{}:capture", charge.id);
         let mut rejection = None;
         for _ in 0..TRIES_MAX {
-            // Captures never more than the charge's amount, even if more was authorized.
+            // Never captures more than the charge's amount, even if more was authorized.
             let request = Request::post(
                 Operation::Capture,
                 format!("payment_intents/{payment}/capture"),
@@ -261,7 +261,7 @@ impl Stripe {
                     failing("stripe::after_capture", Some(payment))?;
                     return checked(intent.check_captured(charge), charge, payment);
                 }
-                Ok(_) | Err(StripeError::Broken { .. }) => {}
+                Ok(_) | Err(StripeError::ServerError { .. }) => {}
                 Err(StripeError::Rejected(no)) if !no.is_about_access() => rejection = Some(no),
                 Err(error) => return Err(error.into()),
             }
@@ -272,7 +272,7 @@ impl Stripe {
                 Status::Succeeded => {
                     failing("stripe::after_capture", Some(payment))?;
                     checked(intent.check_captured(charge), charge, payment)?;
-                    return match self.refunds(payment, by).await?.any() {
+                    return match self.refunds(payment, by).await?.first_valid() {
                         Some(_) => Err(ChargeFailure::new(
                             "payment_refunded",
                             "The payment was refunded before the sale was completed.",
@@ -348,10 +348,7 @@ fn voided() -> ChargeFailure {
 }
 
 fn undecided(intent: &PaymentIntent) -> ProcessorError {
-    ProcessorError::Unknown(format!(
-        "the payment is still being processed at Stripe: {:?}",
-        intent.status
-    ))
+    ProcessorError::Unknown(format!("the payment has no result at Stripe yet: {:?}", intent.status))
 }
 
 fn without_secret() -> ProcessorError {

@@ -1,8 +1,9 @@
 //! Reversals: cancelling an authorization, refunding captured money, and handling failed refunds.
 //!
-//! A charge is reversed only when Stripe reports that a refund succeeded. A pending refund may
-//! still fail, and a failed refund returned no money. After [`REFUNDS_MAX`] failures an operator
-//! has to act. A refund that the operator makes by hand counts like one of this program.
+//! A captured payment counts as reversed only when Stripe reports that its refund succeeded. A
+//! payment that was not captured is cancelled. A pending refund may still fail, and a failed refund
+//! returned no money. After [`REFUNDS_MAX`] failures an operator has to act. A refund that the
+//! operator makes by hand counts like one of this program.
 
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ use gittix_domain::{Charge, ChargeFailure, PaymentId, RefundId};
 use gittix_runtime::metrics::METRICS;
 
 /// Maximum number of failed refunds of one charge. After that many, no further refund is tried,
-/// because a bank that refused two will probably refuse the next.
+/// because a bank that refused three will probably refuse the next.
 const REFUNDS_MAX: usize = 3;
 /// Maximum number of refunds of one payment that are read. No payment is refunded that often in
 /// practice.
@@ -29,8 +30,8 @@ pub(super) struct Refunds(Vec<Refund>);
 
 impl Refunds {
     /// Returns the first refund that has not failed.
-    pub fn any(&self) -> Option<RefundId> {
-        self.alive().next().map(Refund::id)
+    pub fn first_valid(&self) -> Option<RefundId> {
+        self.valid().next().map(Refund::id)
     }
 
     /// Returns the newest successful refund, if the successful refunds add up to `taken`. `taken`
@@ -42,15 +43,15 @@ impl Refunds {
 
     /// Returns the part of `taken` for which no refund exists. A failed refund does not count.
     fn open_amount(&self, taken: i64) -> i64 {
-        taken - self.alive().map(|refund| refund.amount).sum::<i64>()
+        taken - self.valid().map(|refund| refund.amount).sum::<i64>()
     }
 
     fn failed(&self) -> usize {
-        self.0.iter().filter(|refund| is_dead(refund)).count()
+        self.0.iter().filter(|refund| has_failed(refund)).count()
     }
 
-    fn alive(&self) -> impl Iterator<Item = &Refund> {
-        self.0.iter().filter(|refund| !is_dead(refund))
+    fn valid(&self) -> impl Iterator<Item = &Refund> {
+        self.0.iter().filter(|refund| !has_failed(refund))
     }
 
     fn succeeded(&self) -> impl Iterator<Item = &Refund> {
@@ -58,7 +59,7 @@ impl Refunds {
     }
 }
 
-fn is_dead(refund: &Refund) -> bool {
+fn has_failed(refund: &Refund) -> bool {
     matches!(refund.status, RefundStatus::Failed | RefundStatus::Canceled)
 }
 
@@ -130,7 +131,7 @@ impl Stripe {
                         }
                         // The payment was captured in the meantime, or the bank is processing it,
                         // or it was cancelled. So its state is read again.
-                        Ok(_) | Err(StripeError::Broken { .. }) => {}
+                        Ok(_) | Err(StripeError::ServerError { .. }) => {}
                         Err(StripeError::Rejected(no)) if !no.is_about_access() => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -180,7 +181,7 @@ impl Stripe {
                         return Err(ProcessorError::Unknown("a refund failed immediately".into()));
                     }
                 },
-                Err(StripeError::Broken { .. }) => {}
+                Err(StripeError::ServerError { .. }) => {}
                 Err(StripeError::Rejected(no)) if !no.is_about_access() => {}
                 Err(error) => return Err(error.into()),
             }
@@ -192,7 +193,7 @@ impl Stripe {
             }
             key = retry_key(charge, "refund");
         }
-        Err(ProcessorError::Unknown("Stripe answered each refund with a server error".into()))
+        Err(ProcessorError::Unknown("Stripe made no refund in three tries".into()))
     }
 }
 

@@ -4,8 +4,8 @@
 //! type is logged. The state of the payment is read from Stripe.
 //!
 //! Stripe's documentation, "Verify webhook signatures": `Stripe-Signature: t=<unix
-//! seconds>,v1=<hex>,…`, where `v1` is HMAC-SHA-256 over `<t>.<the body's very bytes>`. While a
-//! secret is rolled there is a `v1` for each; other schemes (`v0`) are ignored.
+//! seconds>,v1=<hex>,…`, where `v1` is HMAC-SHA-256 over `<t>.<the exact bytes of the body>`. While
+//! a secret is being replaced there is a `v1` for each; other schemes (`v0`) are ignored.
 
 use std::fmt;
 

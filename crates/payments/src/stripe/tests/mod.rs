@@ -1,4 +1,4 @@
-//! The requests to Stripe, the meaning of its answers, and the behaviour without an answer.
+//! The requests to Stripe, the meaning of its answers, and the behavior without an answer.
 
 mod attempts;
 mod reversals;
