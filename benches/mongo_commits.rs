@@ -2,9 +2,9 @@
 //! documents.
 //!
 //! `scripts/with-mongod cargo bench --bench mongo_commits`. The lines are measured in turn, round
-//! after round, and the medians are printed. A machine's figures differ by half between runs, the
-//! ratios within one run do not. Every measurement writes a fixed number of commits, each on a
-//! ticket and a buyer of its own, while a change stream is read.
+//! after round, and the medians are printed. The figures of one machine differ by half between
+//! runs. The ratios within one run are stable. Every measurement writes a fixed number of commits,
+//! each on a ticket and a buyer of its own, while a change stream is read.
 
 #[path = "market/driver.rs"]
 mod driver;

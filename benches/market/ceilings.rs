@@ -1,5 +1,5 @@
 //! The upper limits of the measured figures: handlers that do nothing, and a loop of bare writes.
-//! In the same form as that loop, the WebSocket hub without the marketplace around it. Each limit
+//! The WebSocket hub without the marketplace is measured in the same way as that loop. Each limit
 //! runs in a process of its own, like the server. The database driver alone is in `driver.rs`.
 
 use std::{

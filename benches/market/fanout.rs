@@ -1,4 +1,4 @@
-//! A thousand WebSockets that only count frames, and the sources of events.
+//! 1,000 to 10,000 WebSockets that only count frames, and the sources of events.
 
 use std::{
     net::SocketAddr,
@@ -202,7 +202,7 @@ fn frame_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// One of the programs that only send events, in a process of its own, with its receivers.
+/// A program that only sends events, with its receivers. It runs in its own process.
 #[derive(Debug)]
 pub struct Venue {
     server: Server,

@@ -18,7 +18,7 @@ const TICKETS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const LOCKS: [u32; 4] = [1_000, 10_000, 50_000, 100_000];
 const BUYERS_AT_ONCE: [usize; 5] = [1, 4, 16, 64, 256];
 const REPLICAS: [usize; 3] = [1, 2, 3];
-/// More than 64 buyers buy in all rounds.
+/// More tickets than 64 buyers buy in all rounds.
 const SOLD: usize = 120_000;
 const PAGE: &str = "/api/tickets?limit=50";
 const SEARCH: &str = "/api/tickets?limit=50&q=front&sort=price";

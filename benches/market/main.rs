@@ -40,8 +40,9 @@ const ROUNDS: usize = 3;
 /// Duration of one measurement.
 const SPAN: Duration = Duration::from_secs(2);
 
-/// The sections that can be selected by name. `growth` (or a part of it, such as `growth-locks`)
-/// runs only if it is named: it takes minutes and has no goal.
+/// The sections that run without a selection. `growth` and its parts, and `purchases-mongodb`, run
+/// only if they are named. `growth` (or a part of it, such as `growth-locks`) runs only if it is
+/// named: it takes minutes and has no goal.
 const SECTIONS: [&str; 7] =
     ["purchases", "reads", "sockets", "memory", "locks", "signin", "replicas"];
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::load::Unsold;
 use crate::app::{Backend, Client, Home, TestApp, world};
 
-/// Disables limits and log lines that are not part of the measured load.
+/// Raises the limit of locks, and hides log lines that are not part of the measured load.
 pub const SETTINGS: [(&str, &str); 2] =
     [("GITTIX_MAX_LOCKS", "1000"), ("GITTIX_LOG", "warn,gittix::app=info")];
 

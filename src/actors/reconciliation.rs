@@ -1,5 +1,5 @@
 //! Reconciliation: finishes every charge that is not final, in whatever state a crash or a lost
-//! answer left it or a lost answer. The order registry owns it; `upkeep` starts its rounds.
+//! answer left it. The order registry owns it; `upkeep` starts its rounds.
 //!
 //! A round handles a bounded number of charges and begins where the last round stopped. A charge
 //! that cannot be settled is tried again at growing intervals (in the next pass, if it was Busy),

@@ -54,7 +54,7 @@ tally! {
     cancelled;
     /// Orders that their buyers abandoned.
     abandoned;
-    /// Abandoned orders that were found expired, and and payments that were refused because the
+    /// Abandoned orders that were found expired, and payments that were refused because the
     /// order had expired.
     expired;
     /// Repetitions of requests that the server asked to repeat later (429, 503), that got no

@@ -32,7 +32,7 @@ const PLACES: [&str; 12] = [
 ];
 
 const SEATS: [&str; 8] =
-    ["Row A", "Row C", "Row K", "Balcony", "Box 4", "AttemptState", "Block 12", "Front of Stage"];
+    ["Row A", "Row C", "Row K", "Balcony", "Box 4", "Standing", "Block 12", "Front of Stage"];
 
 /// Returns a random title, and a price in minor units.
 pub(super) fn offer(chooser: &mut Chooser) -> (String, u32) {

@@ -60,7 +60,7 @@ pub async fn read(
 /// without a body.
 ///
 /// # Errors
-/// 415 for another content type; 413 for a longer one.
+/// 415 for another content type or a content encoding; 413 for a longer body.
 pub fn expected_bytes(req: &HttpRequest, bytes_max: usize) -> Result<Option<usize>, ApiError> {
     let Some(length) = announced(req.headers()) else { return Ok(None) };
     if !is_json(req.headers()) {
@@ -73,8 +73,9 @@ pub fn expected_bytes(req: &HttpRequest, bytes_max: usize) -> Result<Option<usiz
     }
 }
 
-/// Reads and drops a short body that no handler needs, so that the connection can be used again.
-/// With a longer body the connection is closed.
+/// Reads and drops a short body that no handler needs, so that the connection can be used again. A
+/// longer body is not read here: actix-http then closes the connection or, for a chunked body,
+/// reads and drops the rest.
 pub async fn discard(req: &HttpRequest, payload: &mut Payload) {
     if announced(req.headers()).flatten().is_some_and(|length| length <= BODY_BYTES_MAX as u64) {
         // The response is the same if the body is incomplete.
@@ -157,7 +158,8 @@ impl<'a> Form<'a> {
     /// Parses a body and keeps the members in `names`. JSON that is not an object has none of them.
     ///
     /// # Errors
-    /// 400 `malformed_json` for bytes that are not JSON in UTF-8.
+    /// 400 `malformed_json` for bytes that are not JSON in UTF-8, for nesting deeper than 128
+    /// levels, and for unpaired surrogates.
     pub fn parse(body: &'a [u8], names: &[&'static str]) -> Result<Self, ApiError> {
         let text = std::str::from_utf8(body)
             .map_err(|_| ApiError::with_message(Code::MalformedJson, "The body is not UTF-8."))?;

@@ -1,5 +1,5 @@
-//! Memory budget for request bodies that are read before their sender is authenticated. The memory
-//! is bounded in total and for each client address.
+//! Memory budget for the bodies of webhook deliveries, which are read before their sender is
+//! authenticated. The memory is bounded in total and for each client address.
 //!
 //! A share of the announced length is taken before the first byte of the body is read, and returned
 //! when the body is dropped. An address that sends slowly, or sends many bodies at once, uses up

@@ -78,8 +78,8 @@ impl Call {
         session(&self.state, self.req.headers()).await
     }
 
-    /// Returns all sessions of the request. It has several only if it has several cookies with
-    /// sessions.
+    /// Returns the sessions of the first four session cookies of the request. It has several only
+    /// if it has several cookies with sessions.
     ///
     /// # Errors
     /// 503 while the sessions cannot be looked up.

@@ -98,8 +98,8 @@ pub fn lock_network(
 }
 
 impl ClientAddress {
-    /// Returns the address by which connections are counted; `None` for a trusted proxy that names
-    /// no client.
+    /// Returns the address by which WebSockets and replays are counted; `None` for a trusted proxy
+    /// that names no client.
     pub fn address(self, trusted: &[IpNet]) -> Option<IpAddr> {
         (!trusted.iter().any(|network| network.contains(&self.0))).then_some(self.0)
     }

@@ -56,9 +56,9 @@ impl SessionCookie {
     /// Returns the tokens of a request in its order, those under the server's own name first. There
     /// may be several: an expired one may come before the valid one.
     ///
-    /// With http, cookies with another port or with the earlier name come last, because replicas on
-    /// several ports of one host share their sessions. A token of another marketplace on the host
-    /// has no session here.
+    /// With http, cookies with another port or with the earlier name are read too, because replicas
+    /// on several ports of one host share their sessions. They come last. A token of another
+    /// marketplace on the host has no session here.
     pub fn read<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
         let mut tokens = tokens(headers, |name| self.is_candidate(name));
         let first = tokens.next();

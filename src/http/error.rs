@@ -94,7 +94,8 @@ codes! {
     OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "It is not known yet whether the request was carried out.";
 }
 
-/// One error of a request. `field` is the name of the member, query parameter or header.
+/// One error of a request. `field` is the name of the member, query parameter or header, or `body`
+/// for the whole body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Detail {
     #[schema(value_type = String)]

@@ -1,5 +1,5 @@
-//! Idempotency-Keys: a request under a key whose first use changed state gets the response of that
-//! use again.
+//! Idempotency-Keys: if the first request under a key changed state, a later request under that key
+//! gets the first response again.
 //!
 //! The actors store the effect of the request in the commit of that effect; the bytes of the
 //! response are not stored. A replay passes the stored effect to the function that created the
@@ -7,11 +7,10 @@
 //! current, and a charge is shown in its present state.
 //!
 //! A first use that was refused, or that changed nothing, leaves no record: its repetition is
-//! processed again. A replay differs from the first response in four points: it has the header
-//! `Idempotency-Replayed`; it sets no session cookie after a change of the password; a
-//! charge may have another status since; and a token
-//! that only the attempt showed to be unknown is first a 400, and in the replay a 402 with the
-//! Failed charge.
+//! processed again. Apart from such members, a replay differs from the first response in four
+//! points: it has the header `Idempotency-Replayed`; it sets no session cookie after a change of
+//! the password; a charge may have another status since; and a token that only the attempt showed
+//! to be unknown is first a 400, and in the replay a 402 with the Failed charge.
 
 use actix_web::{
     HttpResponse, ResponseError,

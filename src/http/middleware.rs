@@ -116,7 +116,7 @@ async fn log_refused_access(response: &ServiceResponse<BoxBody>) {
         return;
     }
     let req = response.request();
-    // The session is in the cache, because the handler has looked it up.
+    // The session is usually in the cache, because the handler has looked it up.
     let session = call::session(state, req.headers()).await.ok().flatten();
     let client = ClientAddress::of(req.peer_addr(), req.headers(), &state.context.proxies);
     security::access_refused(session.map(|session| session.user), client.network(), req.path());

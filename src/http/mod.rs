@@ -26,7 +26,7 @@
 //! 6. The Idempotency-Key: 400, 409, 422, or the response of its first use.
 //! 7. The content: 400 with every invalid member or parameter; then 400 for `If-Match`; then 404
 //!    for a string that is not an id.
-//! 8. The actors: 404, 403, 412, 409, 429, 503.
+//! 8. The actors: 400, 401, 402, 403, 404, 409, 412, 429, 503.
 //!
 //! The webhook (`webhook.rs`) is checked by its signature instead of the checks 2, 4 and 6. The
 //! header of the signature is checked before the body is read.
@@ -34,8 +34,9 @@
 //! Listings are counted after the `Idempotency-Key` was looked up, and not at 4, so that a replay
 //! does not count.
 //!
-//! This module contains no rule of the marketplace. Its state bounds requests and connections, or
-//! is rendered content, the last readiness and the progress of the start.
+//! This module contains no rule of the marketplace. It holds these kinds of state: counters that
+//! bound requests and connections, rendered content, the last readiness, and the progress of the
+//! start.
 
 mod answer;
 mod assets;

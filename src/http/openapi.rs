@@ -38,7 +38,7 @@ use super::{
         (name = "orders", description = "The lock on a ticket, and the time to pay it."),
         (name = "charges", description = "Attempts to pay an order."),
         (name = "webhooks", description = "For the payment processor's own messages."),
-        (name = "operation", description = "For machines that watch."),
+        (name = "operation", description = "Probes, metrics, settings and the API documents."),
     ),
 )]
 struct Described;
@@ -66,7 +66,7 @@ pub fn document() -> Value {
     document["servers"] = json!([{"url": "/", "description": "This server."}]);
     document["components"]["securitySchemes"]["session"] = json!({
         "type": "apiKey", "in": "cookie", "name": "gittix_session_3000",
-        "description": "Set by signing in. Over http the name ends with the port of the public origin, else of `Host` (80 if it has \
+        "description": "Set by sign-up, by sign-in and by a change of password. Over http the name ends with the port of the public origin, else of `Host` (80 if it has \
                         none); where the public origin is https, it is `__Host-gittix_session`.",
     });
     let mut codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
@@ -201,7 +201,7 @@ fn render_problem(status: &str, answer: &mut Value) {
 fn idempotency_key() -> Value {
     json!({
         "name": "Idempotency-Key", "in": "header", "required": false,
-        "description": "A retry under the same key gets the answer of the first request, with `Idempotency-Replayed: true`. Kept 24 hours.",
+        "description": "If the first request under this key changed something, a repetition gets its answer, with `Idempotency-Replayed: true`. Keys are kept for 24 hours.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     })
 }

@@ -88,7 +88,7 @@ pub async fn place(mut call: Call) -> HandlerResult {
 /// Lists the caller's orders, oldest first.
 #[utoipa::path(get, path = "/api/orders", tag = "orders", operation_id = "listOrders",
     params(
-        ("status" = Option<String>, Query, pattern = "^(active|all)$", description = "`active` (the default): Created and AwaitingPayment; `all`: the history."),
+        ("status" = Option<String>, Query, pattern = "^(active|all)$", description = "`active` (the default): Created and AwaitingPayment; `all`: all orders of the caller."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Maximum number of orders on the page; 100 by default."),
         ("cursor" = Option<String>, Query, description = "From the `Link` of the previous page."),
     ),

@@ -14,8 +14,9 @@ pub fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
 }
 
-/// Returns whether the request came from a page of another site. A request without `Origin` does
-/// not count as foreign: clients other than browsers send none.
+/// Returns whether the request came from a page of another site. A request without `Origin` and
+/// without `Sec-Fetch-Site: cross-site` does not count as foreign: clients other than browsers send
+/// none.
 pub fn is_foreign(headers: &HeaderMap, own: &[Origin]) -> bool {
     let cross_site = headers
         .get_all(&FETCH_SITE)

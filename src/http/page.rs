@@ -1,8 +1,9 @@
 //! Pagination: cursors that clients send back, and the `Link` to the next page (RFC 8288).
 //!
-//! A cursor contains the position at which a page ended and a digest of its list. A request with
-//! other filters refuses it, because the position belongs to another list. A cursor is not secret:
-//! a forged one leads to another page of the same accessible list.
+//! A cursor contains the position at which a page ended, and identifies its list (tickets: a digest
+//! of the filters; orders: the scope). A request with other filters refuses it, because the
+//! position belongs to another list. A cursor is not secret: a forged one leads to another page of
+//! the same accessible list.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};

@@ -1,4 +1,4 @@
-//! TokenBehavior of the route table for clients: methods, limits, headers.
+//! Behavior of the route table for clients: methods, limits, headers.
 
 use std::sync::Arc;
 

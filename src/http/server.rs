@@ -1,14 +1,15 @@
 //! HTTP server under the application: the server of actix-http, with a handover of WebSockets.
 //!
 //! It serves connections as `actix_web::HttpServer` does, with two differences for which that type
-//! has no setting. Connections are counted against the quota by the thread that accepts them, before
-//! any other work. And the application responds to an upgrade request like to any other request,
-//! and if the response is a handshake, the connection leaves the HTTP server. Its socket goes to
-//! the [`AcceptedUpgrade`] in the response, and the dispatcher with its buffers is freed. Therefore
-//! a stopping server does not wait for WebSockets: close them first ([`crate::ws::Hub::shutdown`]).
+//! has no setting. Connections are counted against the quota by the thread that accepts them,
+//! before any other work. And the application responds to an upgrade request like to any other
+//! request, and if the response is a handshake, the connection leaves the HTTP server. Its socket
+//! goes to the [`AcceptedUpgrade`] in the response, and the dispatcher with its buffers is freed.
+//! Therefore a stopping server does not wait for WebSockets: close them first
+//! ([`crate::ws::Hub::shutdown`]).
 //!
-//! Between the socket and actix-http is a stream of this crate with the deadlines and bounds that
-//! actix-http lacks:
+//! A stream of this crate stands between the socket and actix-http. It has the deadlines and bounds
+//! that actix-http lacks:
 //!
 //! | file | content |
 //! | --- | --- |
@@ -89,8 +90,8 @@ const REFUSAL_MAX: Duration = Duration::from_secs(5);
 /// Maximum time for a client to close the connection after the server has, as in `HttpServer`.
 const DISCONNECT_MAX: Duration = Duration::from_secs(1);
 
-/// Returns the maximum number of connections beyond the quota of all workers together. Half of them
-/// may be closing.
+/// Returns the maximum number of connections that may be open beyond the quota, for all workers
+/// together: those that the workers hold, and as many that are on the way to a worker.
 pub const fn connections_for_probes(workers: usize) -> usize {
     2 * Worker::FOR_PROBES_MAX * workers
 }

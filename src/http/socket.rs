@@ -25,8 +25,8 @@ static ASYNCAPI: LazyLock<(Bytes, String)> = LazyLock::new(|| {
 /// Upgrades the connection to a WebSocket. No session is needed. With a session, the client also
 /// receives the private events of its user.
 ///
-/// Browsers let a page of any site open a WebSocket and send the cookie, so the origin must be
-/// checked here.
+/// Browsers let any page open a WebSocket, and a page of another origin on the same site also sends
+/// the cookie, so the origin must be checked here.
 pub async fn connect(shard: web::Data<Shard>, call: Call) -> HandlerResult {
     if origin::is_foreign(call.req.headers(), &call.state.context.origins) {
         return Err(ApiError::new(Code::CrossOrigin));

@@ -73,7 +73,7 @@ impl utoipa::PartialSchema for PriceInput {
         OneOfBuilder::new()
             .item(number)
             .item(text)
-            .description(Some("Major units with at most two decimals, from 0.50 to 999999.99. The value counts, not its notation."))
+            .description(Some("Major units with at most two decimals, from 0.50 to 999999.99. A JSON number may have any notation; a string must be a plain decimal."))
             .examples([serde_json::json!(19.99), serde_json::json!("19.99")])
             .into()
     }

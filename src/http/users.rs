@@ -19,7 +19,8 @@ use crate::{
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = SignUpSchema)]
 pub struct SignUpSchema {
-    /// Email address. It is trimmed and converted to NFC and lower case; at most 254 characters.
+    /// Email address. It is trimmed and converted to NFC and lower case, and its domain to ASCII
+    /// (IDNA); at most 254 characters.
     #[schema(value_type = String, format = "email", max_length = 254, example = "ann@example.com")]
     email: Email,
     /// Password. It is not trimmed or shortened; its length is counted after NFC. These passwords
@@ -138,7 +139,8 @@ pub async fn sign_out(mut call: Call) -> HandlerResult {
     let sessions = call.sessions().await?;
     let body = call.body().await?;
     Form::nothing(&body)?;
-    // All sessions must end: otherwise a remaining cookie would sign in the next request.
+    // The sessions of all tried cookies must end: otherwise a remaining cookie would sign in the
+    // next request.
     for session in &sessions {
         call.actors().users.sign_out(session).await?;
     }

@@ -36,7 +36,8 @@ pub struct OrderView<'a> {
     /// Seconds until `expiresAt`, rounded up; 0 after it. In a WebSocket frame, they are counted
     /// from the frame's `at`.
     pub expires_in_seconds: u64,
-    /// Time at which the lock ends.
+    /// Time at which the lock ends, unless the order is cancelled earlier or a payment is being
+    /// captured.
     #[schema(value_type = String, format = DateTime)]
     pub unlocks_at: Instant,
     /// 0 for a new order; each change adds one.

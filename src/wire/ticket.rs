@@ -25,7 +25,8 @@ pub struct TicketView<'a> {
     pub order_id: Option<OrderId>,
     #[schema(inline)]
     pub status: TicketStatusView,
-    /// Time at which the lock ends; null unless the ticket is Locked.
+    /// Time at which the lock ends, unless the order is cancelled earlier or a payment is being
+    /// captured; null unless the ticket is Locked.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     pub unlocks_at: Option<Instant>,
     /// 0 for a new ticket; each change adds one.

@@ -112,11 +112,13 @@ impl Direction {
 }
 
 const DESCRIPTION: &str = "Text frames of JSON. No sign-in is needed to watch tickets. With a session cookie, the user's private \
-    events are sent too. Frames are delivered in commit order, at least once; use `version` to ignore repeated ones. A client that \
-    reads slowly gets only the newest state of each ticket; one that reads much too slowly gets a Reset instead of events, and is \
-    disconnected after 30 s without progress. Close codes: 1009 for client frames over 48 KiB, 1003 for binary and \
-    fragmented messages, 1008 for more than 20 frames in 10 s and after a sign-out, 1001 at a shutdown, 1013 when the server is too \
-    busy for a frame, 1012 for signed-in clients when the server lost events (connect again). The server pings every 20 s.";
+    events are sent too. Frames are delivered in commit order, at least once; use `version` (of a charge `updatedAt`) to ignore \
+    repeated ones. A client that reads slowly gets only the newest state of each ticket; if its queued frames exceed the limit, \
+    it gets a Reset instead of them. It is disconnected after 30 s without progress, without a close frame. Close codes: 1001 at \
+    a shutdown, 1002 for an invalid frame, 1003 for binary and fragmented messages, 1007 for text that is not UTF-8, 1008 after a \
+    sign-out, at the end of the session, for more than 20 frames in 10 s and after 40 s of silence, 1009 for client frames over \
+    48 KiB, 1011 for an internal error, 1012 for signed-in clients when the server lost events (connect again), 1013 when the \
+    server is too busy for a frame. The server pings every 20 s.";
 
 /// Returns one message for each variant of a frame, named as its `type`.
 fn messages<F: PartialSchema>() -> Map<String, Value> {

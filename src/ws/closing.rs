@@ -23,8 +23,8 @@ pub enum DisconnectReason {
     Stalled,
     SignedOut,
     SessionExpired,
-    /// The feed lost events, which may include the revocation of the session. It is checked when
-    /// the client reconnects.
+    /// The feed lost events, which may include the revocation of the session. The session is
+    /// checked when the client reconnects.
     SessionUnverified,
     Shutdown,
     /// The shard panicked; the client may reconnect at once and resume.

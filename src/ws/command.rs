@@ -22,7 +22,7 @@ pub enum ClientCommand {
 pub enum CommandError {
     #[error("not JSON")]
     Malformed,
-    #[error("expected an object with a member `type` that is a text")]
+    #[error("expected an object with exactly one member `type`, a string")]
     NoType,
     #[error("unknown type; expected `Watch` or `WatchAll`")]
     UnknownType,

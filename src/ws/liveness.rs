@@ -14,7 +14,7 @@ pub enum LivenessStatus {
     PingDue,
     /// The peer sent no frame for `silence_max`.
     Silent,
-    /// The socket accepted no queued bytes, or did not answer a ping, for `stall_max`.
+    /// The socket accepted no queued bytes, or the peer did not answer a ping, for `stall_max`.
     Stalled,
 }
 

@@ -40,8 +40,8 @@ impl Replay {
     /// Maximum number of steps of the replay before other tasks run; nearly every step queues one
     /// event.
     const SLICE: usize = 64;
-    /// Minimum that a replay takes from the budget, in bytes: about one slice. A replay starts only
-    /// if the budget has this much left, so that it is not ended at once.
+    /// Minimum that a replay takes from the budget, in bytes: about half a slice. A replay starts
+    /// only if the budget has this much left, so that it is not ended at once.
     const BYTES_MIN: usize = 16 * 1024;
 
     /// Starts a replay. Returns `None` if the feed does not hold all missed events any more, or if

@@ -137,8 +137,8 @@ impl SendQueue {
         self.unsent = unsent;
     }
 
-    /// Joins `first`, which was taken, and the next frames into one piece of some 64 KiB, or of one
-    /// frame more.
+    /// Joins `first`, which was taken, and the next frames into one piece. Frames are added until
+    /// the piece has at least 64 KiB.
     pub fn take_after(&mut self, first: Bytes, scratch: &mut BytesMut) -> Bytes {
         /// About as much as the kernel accepts in one call.
         const PIECE_BYTES: usize = 64 * 1024;

@@ -10,7 +10,8 @@ use std::{
 use super::{connection::Connection, watch::Watch};
 use crate::domain::{TicketId, UserId};
 
-/// Connections by their number, so that events are delivered in the order of arrival.
+/// Connections by their number, so that within one group events are delivered in the order in which
+/// the connections arrived.
 pub type ConnectionGroup = BTreeMap<u64, Rc<Connection>>;
 
 /// The connections of one shard, by what they receive. Only live connections are among the

@@ -179,7 +179,7 @@ test("filter with an unknown value is removed from the address, and the list is 
   ]) {
     await page.goto(address);
     await row(page, "Corrected Show").waitFor();
-    await says(page.locator(".notice"), "This address had a filter that does not exist");
+    await says(page.locator(".notice"), "This address had a filter with a value that is not valid");
     assert.equal(page.url(), env.server.origin + corrected);
     assert.equal(await page.locator(".skeleton").count(), 0);
   }
@@ -192,7 +192,7 @@ test("filter with an unknown value is removed from the address, and the list is 
 test("search with too many words shows an error in place of the list", async (t) => {
   const page = await env.openPage(t, { expected: [refusal(400)] });
   await page.goto("/?q=a+b+c+d+e+f+g+h+i");
-  await says(page.locator(".notice"), "Use at most 8 words", 5_000);
+  await says(page.locator(".notice"), "Use at most 8 words and 200 characters", 5_000);
   assert.equal(await page.locator(".skeleton").count(), 0);
   await page.getByRole("link", { name: "Clear search" }).click();
   await page.locator(".row, .empty").first().waitFor();

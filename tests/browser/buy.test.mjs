@@ -109,8 +109,8 @@ test("title change on an open page is marked", async (t) => {
   const page = await env.openPage(t, { signedIn: true });
   await page.goto(`/tickets/${ticket.id}`);
   await connected(page);
-  await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "AttemptState Room", price: 25 });
-  await says(page.locator("h1"), "AttemptState Room");
+  await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Standing Room", price: 25 });
+  await says(page.locator("h1"), "Standing Room");
   await says(
     page.locator(".notice"),
     "The seller has changed the title and the price of this ticket. It was “Box Seat” before.",

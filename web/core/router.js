@@ -1,8 +1,7 @@
 // The router: finds the page of an address, and navigates without loading the document again. Back, forward, reload and links
 // to a page work as for any document. Each page is mounted with an AbortSignal, which aborts when the page is left.
 //
-// The state of a history entry is `{ y, row, lists }`: the scroll position, the id of the row that had the focus, and for each
-// list that was shown before the entry its address and position, so that a link back to the list restores them.
+// The state of a history entry is `{ y, row, lists }`: the scroll position, the id of the row that had the focus, and the address and the position of each list that was shown before this entry, so that a link back to the list restores them.
 
 import { focusedRowId, rowLink, setText } from "./dom.js";
 

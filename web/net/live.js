@@ -20,7 +20,7 @@ const CLOCK_JUMP_MS = 2_000;
 const POLICY_VIOLATION = 1008;
 
 export class Live {
-  status = "connecting"; // "connecting" until the first Hello, then "live" or "lost"
+  status = "connecting"; // "connecting" until the first Hello or the first failure, then "live" or "lost"
   epoch = 0;
   #hooks;
   /** @type {WebSocket | null} */

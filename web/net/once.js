@@ -10,7 +10,7 @@ const ATTEMPTS_MAX = 4;
 const PAUSE_FIRST_MS = 600;
 const PAUSE_MAX_MS = 4_000;
 const PREFIX = "intent:";
-/** Codes that the server sends before it looks up the key. An earlier attempt may have succeeded nevertheless. */
+/** Codes that the server may send before it looks up the key. An earlier attempt may have succeeded nevertheless. */
 const SENT_BEFORE_KEY_LOOKUP = ["not_signed_in", "other_user", "too_many_requests"];
 
 const inFlight = new Map();

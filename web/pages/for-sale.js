@@ -24,7 +24,7 @@ import { isLive, live } from "../state/live.js";
 import { store } from "../state/store.js";
 import { screens, texts } from "../words/texts.js";
 
-/** The next page is loaded when this many rows or fewer are below the window. */
+/** The next page is loaded when fewer rows than this follow the last rendered row. */
 const ROWS_AHEAD = 25;
 const SKELETON_ROWS = 8;
 /** Minimum height of a row, unless the user has chosen a smaller text size. */

@@ -23,7 +23,7 @@ export const listingsPage = {
   mount,
 };
 
-/** Maximum number of tickets in one `Watch`. Further tickets of a seller stay as they were loaded. */
+/** Maximum number of tickets that this page watches. Further tickets of a seller stay as they were loaded. */
 const WATCHED_MAX = 100;
 
 function mount({ root, signal, ready }) {

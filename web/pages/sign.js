@@ -1,4 +1,4 @@
-// Sign Up and Sign In: email and password. After success the user returns to the previous page.
+// Sign Up and Sign In: email and password. After success the page opens the address in `next`, or the list.
 
 import { fill, h } from "../core/dom.js";
 import { hasDrafts } from "../core/drafts.js";

@@ -1,9 +1,8 @@
-// One polite live region for important messages: changes of the shown ticket or order, and of the connection. Changes in lists
-// are not announced. Of several messages in quick succession, only the last is announced.
+// One polite live region for important messages: changes of the shown ticket or order, and of the connection. Changes of single rows in lists are not announced. Of several messages in quick succession, only the last is announced.
 
 import { shellElement } from "../core/dom.js";
 
-const BREATH_MS = 350;
+const DELAY_MS = 350;
 
 /** @type {number | undefined} */
 let timer;
@@ -13,5 +12,5 @@ export function announce(text) {
   clearTimeout(timer);
   timer = setTimeout(() => {
     shellElement("announcer").textContent = typeof text === "function" ? text() : text;
-  }, BREATH_MS);
+  }, DELAY_MS);
 }

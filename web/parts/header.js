@@ -14,7 +14,7 @@ const SIGNED_OUT = [
   ["/signup", screens.signUp],
   ["/signin", screens.signIn],
 ];
-/** Links for signed-in users. The last entry of each is the icon that replaces the text on a phone. */
+/** Links for signed-in users. A third entry names the icon that replaces the text on a phone. */
 const SIGNED_IN = [
   ["/orders", screens.orders],
   ["/tickets/new", texts.navigation.sell],
@@ -27,7 +27,7 @@ const SECTIONS = {
   "/orders": /^\/orders\//,
 };
 
-/** Delay before a lost connection is shown, so that short interruptions are not. */
+/** A lost connection is shown after this delay, so that short interruptions are not shown. */
 const LOST_SHOWN_AFTER_MS = 1_500;
 
 export function startHeader({ navigate }) {

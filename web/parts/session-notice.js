@@ -1,4 +1,4 @@
-// The notice above a page that another user is signed in than the page showed. It is removed when the page is left. Its
+// The notice above a page. It says that the signed-in user is no longer the one for whom the page was shown. It is removed when the page is left. Its
 // element in the shell is a live region, so that screen readers announce it.
 
 import { fill, shellElement } from "../core/dom.js";

@@ -14,7 +14,7 @@ export function stub({ title }) {
   );
 }
 
-/** Returns a colour from 0 to 5 by the title's first word, so that all tickets of a "Rock Concert" have the same colour. */
+/** Returns the number of a colour, 0 to 5, by the title's first word, so that all tickets of a "Rock Concert" have the same colour. */
 export function tintOf(title) {
   const word = title.split(/\s+/, 1)[0].toLowerCase();
   let sum = 7;
@@ -22,7 +22,7 @@ export function tintOf(title) {
   return sum % TINTS;
 }
 
-/** Number of characters from which a title has a smaller size on the page of its ticket or order. */
+/** A title with more UTF-16 units than this has a smaller size on the page of its ticket or order. */
 const LONG_TITLE = 48;
 
 export function isLong({ title }) {

@@ -1,4 +1,4 @@
-// A long list with only the rows near the window in the document: ten thousand tickets cost no more than twenty. Each row has
+// A long list with only the rows near the window in the document: about twenty of ten thousand. Each row has
 // the height of its content, so that long titles, text spacing or zoom cannot make rows overlap. A row that was not measured
 // yet counts with the minimum height. Positions are set through the CSSOM, which a strict Content-Security-Policy allows.
 
@@ -136,7 +136,7 @@ export class VirtualList {
     if (Math.abs(moved) >= 1) window.scrollBy({ top: moved, behavior: "instant" });
   }
 
-  /** Discards measured heights when the width of the window changes, because all rows have other heights then. */
+  /** Discards measured heights when the width of the list changes, because all rows have other heights then. */
   #followWidth() {
     const width = this.#host.clientWidth;
     if (width === this.#width) return;
@@ -199,7 +199,7 @@ export class VirtualList {
     return [Math.max(0, first), Math.min(this.#ids.length, last)];
   }
 
-  /** Keeps the row with the focus in the document at any scroll position, so that keyboard users do not lose their position. */
+  /** Keeps the row with the focus and the pinned row in the document at any scroll position, so that keyboard users do not lose their position. */
   #keepFocused(wanted) {
     for (const id of [focusedRowId(), this.#pinned])
       if (this.#indexes.has(id)) wanted.set(id, this.#indexes.get(id));

@@ -18,7 +18,7 @@ const CARDS = [
  * @property {(clientSecret?: string) => Promise<void>} act lets the buyer confirm the payment at the bank
  */
 
-/** Shows the cards in `host`. `token()` resolves to the chosen card. `act()` does nothing: the sandbox confirms by itself. */
+/** Shows the cards in `host`. `token()` resolves to the chosen card. `act()` does nothing: the sandbox takes the confirm request as the buyer's action. */
 export function sandboxCards(host) {
   const set = h(
     "fieldset",

@@ -8,7 +8,7 @@ const RESPONSE_TICKETS_MAX = 100;
 const CANDIDATES_MAX = 1_000;
 const SPACING_FIRST_MS = 200;
 const SPACING_MAX_MS = 10_000;
-/** Maximum delay of a list behind the frame that announced the ticket, with a margin. */
+/** Time after which a ticket that the list lacks is taken as not matching. A list is usually not further behind the frame. */
 const LIST_LAG_MS = 1_300;
 
 export class Arrivals {

@@ -63,7 +63,7 @@ export class Listing {
   }
 
   /**
-   * Loads everything that is shown again, because changes may have been missed. Rows are updated in their positions, missing
+   * Loads again everything that is shown, because changes may have been missed. Rows are updated in their positions, missing
    * tickets are marked, and new tickets are counted. @throws {Problem}
    */
   async verify(signal) {
@@ -113,7 +113,7 @@ export class Listing {
     return this.pending.size > before;
   }
 
-  /** Shows the counted tickets at the top without a request. The tickets are in the store. */
+  /** Shows the counted tickets at the top without a request. The tickets must be in the store. */
   showCounted() {
     this.ids = [...[...this.pending].sort().reverse(), ...this.ids];
     for (const id of this.pending) this.#known.add(id);
@@ -156,7 +156,7 @@ async function pageWithTickets(path, signal) {
   return { path: at, data: page.data, next: page.next };
 }
 
-/** Loads one ticket that its list lacks: it was sold, or taken off sale. */
+/** Loads one ticket that its list lacks: it was sold or taken off sale, or newer tickets moved it to a later page. */
 async function lookUp(id, signal) {
   try {
     store.putTickets([(await request("GET", `/api/tickets/${id}`, { signal })).data]);

@@ -2,7 +2,7 @@
 
 import { numberLocale, readerLanguages } from "./locale.js";
 
-/** Group separators of all locales: spaces, apostrophes and the Arabic thousands separator. */
+/** Group separators that are decimal separators in no locale: spaces, apostrophes and the Arabic thousands separator. */
 const GROUPS = /[\s'’٬]/gu;
 /** Invisible marks for the direction of text, which browsers and keyboards add to numbers. */
 const DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;

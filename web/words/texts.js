@@ -140,10 +140,10 @@ export const texts = {
     oneSeller: "Tickets from one seller",
     /** @param {string} filter */
     removeFilter: (filter) => `Remove filter: ${filter}`,
-    badFilter: "This address had a filter that does not exist.",
+    badFilter: "This address had a filter with a value that is not valid.",
     badFilterRemoved: "It was removed. The list is shown without it.",
     searchTooLong: "This search is too long.",
-    searchLimit: "Use at most 8 words.",
+    searchLimit: "Use at most 8 words and 200 characters.",
     clearSearch: "Clear search",
     empty: "No tickets for sale yet",
     emptyHelp: "New tickets appear here.",

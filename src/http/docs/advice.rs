@@ -3,7 +3,7 @@
 
 use crate::http::error::Code;
 
-/// Returns one or two sentences, with `code` between backticks.
+/// Returns a few sentences, with `code` between backticks.
 pub const fn of(code: Code) -> &'static str {
     match code {
         Code::ValidationFailed => {
@@ -20,7 +20,7 @@ pub const fn of(code: Code) -> &'static str {
             "Sign in, or send the session cookie. A session also ends by itself after some days."
         }
         Code::InvalidCredentials => {
-            "Which of the two is wrong is not said, so that it stays unknown which email addresses have an account."
+            "The answer does not say whether the email address or the password is wrong."
         }
         Code::CardDeclined => {
             "The order stays open: pay with another card before its time is over. `charge` holds the failed charge with the reason."
@@ -30,13 +30,13 @@ pub const fn of(code: Code) -> &'static str {
         }
         Code::OwnTicket => "Delete the listing instead if it should not be sold.",
         Code::CrossOrigin => {
-            "Only pages of this site may send requests that change something. Clients without a browser send no `Origin` header."
+            "Only pages of this site may send requests that change something, or open `/ws`. Clients without a browser send no `Origin` header."
         }
         Code::WrongCurrentPassword => {
             "A change of email address or password needs the current password. Ten wrong ones in a row end the session."
         }
         Code::NotFound => {
-            "The address or the id in it does not exist, or the ticket was taken off sale."
+            "The address, or an id in it or in the body, does not exist, or the ticket was taken off sale."
         }
         Code::MethodNotAllowed => "The `Allow` header lists the methods of this address.",
         Code::RequestTimeout => "Send the request again, on a connection that is fast enough.",
@@ -47,7 +47,7 @@ pub const fn of(code: Code) -> &'static str {
             "Sign in to the account that has this email address, or choose another one."
         }
         Code::TicketLocked => {
-            "It becomes available again if the other user does not pay. A `TicketUpdated` frame on the WebSocket announces that."
+            "It becomes available again if the order that holds it is not paid. A `TicketUpdated` frame on the WebSocket announces that."
         }
         Code::TicketSold => "This is final. Choose another ticket.",
         Code::PriceChanged => {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 const TEMPLATE: &str = include_str!("../../../web/docs/index.html");
-/// Link to the schemas that frames and responses share.
+/// Names of the schemas that frames and responses share.
 const SHARED_SHAPES: [&str; 4] = ["Charge", "Order", "Ticket", "User"];
 
 /// Renders the page; `version` names the files that it loads.

@@ -28,7 +28,7 @@ pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) struct DocumentHead {
     pub(super) title: String,
     pub(super) description: String,
-    /// Path and query of the canonical address; `None` if the page does not exist.
+    /// Path of the canonical address; `None` for an error page (404, 503).
     pub(super) canonical: Option<String>,
     /// Whether search engines may list the page.
     pub(super) is_indexed: bool,

@@ -190,8 +190,8 @@ async fn first_requests(call: &Call, page: &PageRoute) -> Vec<String> {
     let mut paths = vec![CURRENT_USER.to_owned()];
     let id = call.req.match_info().get("id").unwrap_or_default();
     let is_id = id.is_empty() || Uuid::try_parse(id).is_ok();
-    // Without a session the other requests would be refused. The page is also shown while the store
-    // is not available.
+    // Without a session the requests for private data would be refused, and the page leads to the
+    // sign-in page. The page is also shown while the store is not available.
     if is_id && !page.requests.is_empty() && matches!(call.session().await, Ok(Some(_))) {
         paths.extend(page.requests.iter().map(|path| path.replace("{id}", id)));
     }
@@ -203,7 +203,7 @@ pub async fn file(req: HttpRequest, parameters: Path<(String, String)>) -> Handl
     let (version, path) = parameters.into_inner();
     let file = SERVED_FILES.get(path.as_str()).ok_or_else(|| ApiError::new(Code::NotFound))?;
     // While replicas of two versions run, a page may request another version. It gets this file,
-    // which is not kept.
+    // which the browser must revalidate before each use.
     let caching = if version == *VERSION { IMMUTABLE } else { NO_CACHE };
     Ok(file.body.response(&req, &file.tag, file.content_type, caching))
 }

@@ -91,8 +91,9 @@ pub async fn sitemap(call: Call) -> HandlerResult {
     Ok(rendered.body.response(&call.req, &rendered.tag, "application/xml; charset=utf-8", NO_CACHE))
 }
 
-/// `GET /robots.txt`. Crawlers may read all files that pages load, because pages would otherwise
-/// have no content for them. Pages that must not be listed say so themselves.
+/// `GET /robots.txt`. Crawlers may read all files that pages load, because some pages have no
+/// content without their script. A page that must not be listed has the meta element `robots` with
+/// `noindex`.
 pub async fn robots(req: HttpRequest, context: Data<HttpContext>) -> HttpResponse {
     let body =
         format!("User-agent: *\nAllow: /\n\nSitemap: {}/sitemap.xml\n", context.pages.origin);

@@ -26,7 +26,7 @@ pub struct Deadlines {
     /// Replacement of `head` and `idle` for a connection for probes only.
     pub limited: Duration,
     /// From the refusal of a connection to its close, so that the peer can read the refusal.
-    pub farewell: Duration,
+    pub linger: Duration,
     /// Interval between two checks. A deadline is exceeded by at most this time.
     pub tick: Duration,
 }
@@ -38,7 +38,7 @@ impl Default for Deadlines {
             idle: Duration::from_secs(75),
             write: Duration::from_secs(30),
             limited: Duration::from_secs(5),
-            farewell: Duration::from_secs(2),
+            linger: Duration::from_secs(2),
             tick: Duration::from_millis(500),
         }
     }
@@ -66,7 +66,7 @@ impl Ticks {
             head: of_request(deadlines.head),
             idle: of_request(deadlines.idle),
             write: ticks(deadlines.write),
-            linger: ticks(deadlines.farewell),
+            linger: ticks(deadlines.linger),
         }
     }
 }
@@ -74,9 +74,10 @@ impl Ticks {
 /// Maximum length of the head of a request, in bytes, as in nginx by default.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Maximum number of bytes that are read before the parser runs, and beyond the request that is
-/// being processed. The parser converts all read bytes to requests, each many times larger than its
-/// shortest text, so this bounds the memory of pipelining.
+/// Number of bytes after which reading stops until the parser has run, and beyond the request that
+/// is being processed. One more read of up to 8 KiB may exceed it. The parser converts all read
+/// bytes to requests, each many times larger than its shortest text, so this bounds the memory of
+/// pipelining.
 pub const ROUND_BYTES_MAX: usize = 4 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

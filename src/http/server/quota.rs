@@ -1,6 +1,7 @@
 //! Bounds of connections, in total and for each network address. HTTP connections and WebSockets
-//! count together, because each of them has a file descriptor. The public address has a quota with
-//! bounds; the admin address has one without.
+//! count together, because each of them has a file descriptor. The public address and the admin
+//! address have separate quotas. The admin address has a bound of 256 connections, and no bound for
+//! each network address.
 
 use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc};
 

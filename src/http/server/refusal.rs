@@ -1,5 +1,6 @@
-//! Responses to bytes that are not a valid request: problem documents with the headers of every
-//! response, except `Strict-Transport-Security`.
+//! Responses without the middleware: to bytes that are not a valid request, and to a head that is
+//! too large or too slow: problem documents with the headers of every response, except
+//! `Strict-Transport-Security`.
 //!
 //! actix-http responds by itself to requests that it cannot parse, without a body and without the
 //! middleware. The stream of the connection ([`super::stream`]) detects such a response in the

@@ -68,9 +68,9 @@ pub struct Worker {
 pub struct WorkerEntry(pub Rc<TrackedConnection>);
 
 impl Worker {
-    /// Maximum number of connections beyond the quota of one worker. One more ends the oldest, so
-    /// that many such connections do not block probes: a probe needs its connection for about a
-    /// millisecond.
+    /// Maximum number of connections beyond the quota of one worker. If there is one more, the
+    /// oldest is closed. So many such connections cannot block probes, because a probe needs its
+    /// connection only for about a millisecond.
     pub const FOR_PROBES_MAX: usize = 8;
 
     /// Creates a worker and starts its tick on this thread, which must run an actix system. The

@@ -35,8 +35,8 @@ pub struct ConnectionState {
     /// `Some` while the connection replays missed events; afterwards it is live.
     replay: Option<Box<Replay>>,
     pub(super) phase: ConnectionPhase,
-    /// Deadline of the closing handshake, set when it begins; then the connection is ended in any
-    /// phase.
+    /// Deadline of the closing handshake, set when the handshake begins. At the deadline the
+    /// connection is ended, whatever its phase is.
     pub(super) ends_by: Option<Instant>,
     /// Wakes the connection's task.
     waker: Option<Waker>,

@@ -1,9 +1,9 @@
 //! The driver of `scripts/prove-abuse`: one IP address attacks a server with default limits in
-//! nine ways at the same time, and an honest client buys tickets from another address.
+//! nine ways at the same time, and an ordinary client buys tickets from another address.
 //!
-//! Each round has two halves with the same honest load: one beside the attack, and one beside a
-//! process that only uses as much CPU time as the attacker's tools did. All honest requests must
-//! succeed, the honest 99th percentile beside the attack must be at most twice the one beside the
+//! Each round has two halves with the same ordinary load: one beside the attack, and one beside a
+//! process that only uses as much CPU time as the attacker's tools did. All ordinary requests must
+//! succeed, the ordinary 99th percentile beside the attack must be at most twice the one beside the
 //! CPU load, and the server's memory must stay bounded. The attacker and the CPU load run on one
 //! core.
 //!
@@ -20,7 +20,7 @@
 #[path = "../../suite/app/mod.rs"]
 mod app;
 mod attack;
-mod honest;
+mod ordinary;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -41,13 +41,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use app::{Backend, Home, Server, world};
-use honest::{Buyer, Latencies};
+use ordinary::{Buyer, Latencies};
 
-/// The addresses of the attacker and of the honest client.
+/// The addresses of the attacker and of the ordinary client.
 const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 66));
 const HONEST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
 
-/// Number of concurrent honest buyers. Each makes one purchase a second.
+/// Number of concurrent ordinary buyers. Each makes one purchase a second.
 const BUYERS: usize = 8;
 /// Maximum number of open file descriptors of the server, low enough for the attacker to exhaust
 /// it.
@@ -55,7 +55,7 @@ const SERVER_DESCRIPTORS: u64 = 2_048;
 /// Number of tickets in the catalog, so that searches have tickets to examine.
 const TICKETS: usize = 20_000;
 const SELLERS: usize = 40;
-/// Maximum ratio of the honest 99th percentile beside the attack to the one beside the CPU load.
+/// Maximum ratio of the ordinary 99th percentile beside the attack to the one beside the CPU load.
 const P99_RATIO_MAX: f64 = 2.0;
 /// Maximum growth of the server's resident memory during the attack, in KiB.
 const MEMORY_GROWTH_KIB_MAX: u64 = 256 * 1024;
@@ -131,7 +131,7 @@ fn main() {
 struct Half {
     latencies: Latencies,
     memory_peak_kib: u64,
-    /// CPU time of the process beside the honest load, in thousandths of one core.
+    /// CPU time of the process beside the ordinary load, in thousandths of one core.
     beside_permille: u64,
 }
 
@@ -146,7 +146,7 @@ async fn prove(store: Backend, rounds: u32, span: Duration) {
     })
     .await;
     let server = start(&home).await;
-    let buyers = honest::buyers(server.addr, HONEST, seeded, tickets).await;
+    let buyers = ordinary::buyers(server.addr, HONEST, seeded, tickets).await;
     let memory_before_kib = server.resident_kib();
 
     let (mut attacked, mut compared) = (Latencies::default(), Latencies::default());
@@ -191,17 +191,17 @@ async fn prove(store: Backend, rounds: u32, span: Duration) {
     }
     assert!(
         attacked.count() > 0 && compared.count() > 0,
-        "the honest client sent requests in both halves"
+        "the ordinary client sent requests in both halves"
     );
     assert!(
         attacked.failures.is_empty() && compared.failures.is_empty(),
-        "no honest request fails"
+        "no ordinary request fails"
     );
     assert!(ratio <= P99_RATIO_MAX, "p99 ratio {ratio:.2}");
     assert!(growth_kib <= MEMORY_GROWTH_KIB_MAX, "memory grew by {growth_kib} KiB");
 }
 
-/// Runs the honest load beside another process.
+/// Runs the ordinary load beside another process.
 async fn beside(server: &Server, buyers: &[Buyer], mut other: Child, span: Duration) -> Half {
     let (peak, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let sampled = {
@@ -214,7 +214,7 @@ async fn beside(server: &Server, buyers: &[Buyer], mut other: Child, span: Durat
         })
     };
     let began = Instant::now();
-    let latencies = honest::buy(buyers, span).await;
+    let latencies = ordinary::buy(buyers, span).await;
     let spent = cpu_time(other.id());
     let elapsed = began.elapsed();
     over.store(true, Ordering::Relaxed);

@@ -58,7 +58,7 @@ async fn listings_beyond_the_limit_of_a_user_are_refused(store: Backend) {
     seller.list_ticket("Box", 20).await.refused(409, "too_many_listings");
     seller.delist_ticket(&second).await.expect(204);
     seller.list_ticket("Box", 20).await.expect(201);
-    buyer.list_ticket("AttemptState", 20).await.expect(201);
+    buyer.list_ticket("Standing", 20).await.expect(201);
     let metrics = app.guest().get("/metrics").await.expect(200).text;
     assert!(metrics.contains("gittix_listings_refused_total 3\n"), "{metrics}");
 }

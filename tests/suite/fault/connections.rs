@@ -46,7 +46,7 @@ fn no_deadlines() -> Deadlines {
         idle: NEVER,
         write: NEVER,
         limited: NEVER,
-        farewell: NEVER,
+        linger: NEVER,
         tick: Duration::from_millis(5),
     }
 }
@@ -246,7 +246,7 @@ async fn idle_connection_is_closed_without_an_answer() {
 #[actix_web::test]
 async fn request_that_is_being_answered_is_not_closed_by_the_deadlines() {
     let server = TestServer::start(
-        Deadlines { head: SOON, idle: SOON, limited: SOON, farewell: SOON, ..no_deadlines() },
+        Deadlines { head: SOON, idle: SOON, limited: SOON, linger: SOON, ..no_deadlines() },
         limits(100, None),
     );
     let mut waiting = server.sends(&[WAIT, &GET[..10]].concat()).await;

@@ -108,8 +108,8 @@ impl Sandbox {
         Err(ProcessorError::Unknown("too many concurrent changes of the payment".into()))
     }
 
-    fn authorization(&self, payment: &PaymentId, standing: AttemptState) -> Authorization {
-        match standing {
+    fn authorization(&self, payment: &PaymentId, attempt_state: AttemptState) -> Authorization {
+        match attempt_state {
             AttemptState::Authorized => Authorization::Authorized,
             AttemptState::ActionRequired => {
                 Authorization::ActionRequired { client_secret: self.client_secret(payment) }
@@ -138,14 +138,14 @@ impl Sandbox {
             return Err(ProcessorError::Unknown("the test token requests an error".into()));
         }
         let before = self.found_of(charge, payment).await?;
-        let standing = self.change(&before, |payment| payment.authorize(&behavior)).await?;
+        let attempt_state = self.change(&before, |payment| payment.authorize(&behavior)).await?;
         failing("sandbox::after_authorize", Some(payment))?;
         if behavior.fault == Some(InjectedFault::AnswerLost)
             && matches!(before.stage, Stage::Open { .. })
         {
             return Err(lost());
         }
-        Ok(self.authorization(payment, standing))
+        Ok(self.authorization(payment, attempt_state))
     }
 
     async fn do_capture(
@@ -172,8 +172,8 @@ impl Sandbox {
         payment: &PaymentId,
     ) -> Result<Authorization, ProcessorError> {
         let before = self.found_of(charge, payment).await?;
-        let standing = self.change(&before, SandboxPayment::resume).await?;
-        Ok(self.authorization(payment, standing))
+        let attempt_state = self.change(&before, SandboxPayment::resume).await?;
+        Ok(self.authorization(payment, attempt_state))
     }
 
     async fn do_reverse(

@@ -105,8 +105,8 @@ impl SandboxPayment {
                     }
                 };
                 let next = Self { capture: behavior.capture, ..self.at(stage) };
-                let standing = next.standing()?;
-                Ok((Some(next), standing))
+                let attempt_state = next.attempt_state()?;
+                Ok((Some(next), attempt_state))
             }
         }
     }
@@ -126,12 +126,12 @@ impl SandboxPayment {
             | Stage::Captured
             | Stage::Voided
             | Stage::Refunded { .. } => {
-                return Ok((None, self.standing()?));
+                return Ok((None, self.attempt_state()?));
             }
         };
         let next = self.at(stage);
-        let standing = next.standing()?;
-        Ok((Some(next), standing))
+        let attempt_state = next.attempt_state()?;
+        Ok((Some(next), attempt_state))
     }
 
     pub(super) fn capture(&self) -> Transition<()> {
@@ -170,7 +170,7 @@ impl SandboxPayment {
         }
     }
 
-    fn standing(&self) -> Result<AttemptState, ChargeFailure> {
+    fn attempt_state(&self) -> Result<AttemptState, ChargeFailure> {
         match &self.stage {
             Stage::Open { declined: None } => Err(unexpected()),
             Stage::Open { declined: Some(failure) } => Ok(AttemptState::Declined(failure.clone())),

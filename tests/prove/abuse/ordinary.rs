@@ -1,4 +1,5 @@
-//! The honest client: a few buyers at one address who read the list, lock a ticket and pay for it.
+//! The ordinary client: a few buyers at one address who read the list, lock a ticket and pay for
+//! it.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,7 +16,7 @@ use tokio::time::{Instant, interval};
 
 use super::app::world::Seeded;
 
-/// Maximum time for which an honest client waits for an answer.
+/// Maximum time for which an ordinary client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time of one purchase of each buyer.
 const PURCHASE_EVERY: Duration = Duration::from_secs(1);
@@ -89,7 +90,7 @@ pub async fn buyers(
         .timeout(PATIENCE);
     let http = http.build().expect("the client can be built");
     let base = format!("http://{addr}");
-    let body = json!({ "email": "honest@example.com", "password": "an honest password" });
+    let body = json!({ "email": "ordinary@example.com", "password": "an honest password" });
     let answer = http
         .post(format!("{base}/api/users/signup"))
         .json(&body)
