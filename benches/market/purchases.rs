@@ -55,7 +55,7 @@ pub async fn mongodb(report: &mut Report) {
         .expect("MongoDB answers")
         .default_database()
         .expect("the URI names one");
-    let (rounds, alone) = sales(Backend::MongoDb, 120_000, async |()| alone(&db).await).await;
+    let (rounds, alone) = sales(Backend::MongoDb, 240_000, async |()| alone(&db).await).await;
     let ours: Vec<Measured> = rounds.iter().map(|rounds| Measured::median(rounds)).collect();
     let limit: Vec<Measured> = (0..ALONE.len())
         .map(|at| Measured::median(&alone.iter().map(|round| round[at]).collect::<Vec<_>>()))
