@@ -23,7 +23,7 @@ pub const MONEY_IS_ATTENDED: &str =
 pub const MONEY: &str = "I2, I3 in quiet states";
 pub const SLOTS: &str = "I8 slots match locks";
 pub const LIMIT: &str = "no user holds more locks than the limit";
-pub const STEPS: &str = "I7 in each commit, and captured money stays until the grace is over";
+pub const STEPS: &str = "captured money stays until the grace is over";
 pub const RECOVERS: &str = "from every state, one replica alone completes all open work";
 
 /// Returns the conditions that must always hold.

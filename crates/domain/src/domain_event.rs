@@ -51,8 +51,8 @@ pub enum DomainEvent {
     ChargeRefunded {
         charge: Charge,
     },
-    /// One session ended. Internal: the event closes that session's WebSockets and clears caches;
-    /// it is not sent to clients.
+    /// One session ended. Internal: when a process reads it, that session's WebSockets are closed
+    /// and its cache entry is removed; it is not sent to clients.
     SessionRevoked {
         user: UserId,
         session: SessionDigest,

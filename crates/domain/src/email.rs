@@ -9,8 +9,8 @@ use unicode_normalization::UnicodeNormalization;
 use super::text::is_default_ignorable;
 
 /// An email address: trimmed, NFC, local part in lower case, domain in IDNA's ASCII form (UTS #46),
-/// at most 254 characters before and after normalization. RFC 5321 §4.5.3.1.3 sets its limit in
-/// octets.
+/// at most 254 characters before and after normalization. The limit of RFC 5321 §4.5.3.1.3 counts
+/// octets; this one counts characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Email(Box<str>);

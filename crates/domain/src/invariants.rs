@@ -225,8 +225,8 @@ pub fn never_backwards<T: PartialOrd + std::fmt::Debug>(seen: &[T]) -> Result<()
 }
 
 /// I7: every version of a ticket has one event; so have the creation and the cancellation or expiry
-/// of an order, and the creation, final status, and a refund. Every event has its change. Holds for
-/// a complete history, from which no event was purged.
+/// of an order, and the creation, the final status and the refund of a charge. Every event has its
+/// change. Holds for a complete history, from which no event was purged.
 pub fn events_match_changes(snapshot: &Snapshot, events: &[DomainEvent]) -> Result<(), Violation> {
     const NAME: &str = "I7 events match changes";
     let mut ticket_versions: BTreeMap<TicketId, BTreeSet<Version>> = BTreeMap::new();

@@ -1,13 +1,13 @@
 //! The rules of the marketplace.
 //!
-//! The functions of this module are pure: no clock, no I/O, no randomness, no actor framework, no
+//! The functions of this crate are pure: no clock, no I/O, no randomness, no actor framework, no
 //! database.
 //!
 //! Input is parsed once, where it enters the program, into types that satisfy its rules ([`Money`],
-//! [`Email`], [`Title`]). Stored values are not checked again. [`decide()`] computes the next state
-//! of a ticket, and the events that report the change, from the state that was seen, a command and
-//! the time. The module [`decide`](mod@decide) has further functions for new tickets and for
-//! charges without a lock.
+//! [`Email`], [`Title`]). Stored values are not checked again. [`decide()`] computes the next
+//! states of a ticket, its order and its charge, and the events that report the change, from the
+//! state that was seen, a command and the time. The module [`decide`](mod@decide) has further
+//! functions for new tickets and for charges without a lock.
 //!
 //! The conditions that hold on every replica, also after a crash, are in [`invariants`].
 

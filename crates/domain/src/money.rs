@@ -1,5 +1,5 @@
-//! Money in integer minor units. Amounts are parsed and computed without floating point; only the
-//! JSON number in an answer is written from a floating-point number.
+//! Money in integer minor units. Amounts are parsed and computed without floating point; only a
+//! JSON number with decimals in an answer is written from a floating-point number.
 
 use std::fmt;
 

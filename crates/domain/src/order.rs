@@ -10,7 +10,8 @@ use super::{
 /// The status of an order, spelled as in the public API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OrderStatus {
-    /// The lock is held, and no payment was submitted.
+    /// The lock is held, and no payment was submitted, or the token of the first payment was
+    /// refused.
     Created,
     /// Payment was submitted at least once.
     AwaitingPayment,
@@ -47,7 +48,8 @@ impl From<&Ticket> for TicketSnapshot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "StoredOrder", into = "StoredOrder")]
 pub enum OrderState {
-    /// The lock is held, and no payment was submitted.
+    /// The lock is held, and no payment was submitted, or the token of the first payment was
+    /// refused.
     Created,
     /// Payment was submitted at least once.
     AwaitingPayment,

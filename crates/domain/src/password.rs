@@ -30,7 +30,7 @@ pub enum PasswordError {
 
 impl NewPassword {
     /// Minimum length in Unicode scalar values after NFC. NIST SP 800-63B §5.1.1.2 requires a
-    /// minimum of at least 8, and that at least 64 are permitted.
+    /// minimum of at least 8, and recommends that at least 64 are permitted.
     pub const CHARS_MIN: usize = 8;
     /// Maximum length. Argon2 accepts any length; the maximum bounds the work of each request.
     pub const CHARS_MAX: usize = 128;

@@ -52,9 +52,9 @@ impl Policy {
     /// Returns the end of the wait of a user with these declined payments (oldest first), or `None`
     /// if the user does not have to wait at `now`.
     ///
-    /// `in_flight` is the number of running attempts of this process; each counts as a decline,
-    /// because it may be declined. Attempts of other replicas are not counted, nor are attempts
-    /// that wait for the buyer's action. So the limit may be exceeded.
+    /// `in_flight` is the number of the user's other attempts that run in this process; each counts
+    /// as a decline, because it may be declined. Attempts of other replicas, and attempts that wait
+    /// for the buyer's action, are not counted. So the limit may be exceeded.
     pub fn declines_wait_until(
         &self,
         declines: &[Timestamp],

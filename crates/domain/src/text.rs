@@ -37,8 +37,8 @@ pub enum TextError {
 /// scalar values.
 ///
 /// # Errors
-/// [`TextError`] if nothing visible is left, or if the text contains characters that change how the
-/// text around it is shown.
+/// [`TextError`] if nothing visible is left, if the text is too long, or if it contains control
+/// characters, line or paragraph separators, or characters that change the direction of text.
 pub fn visible_text(text: &str, chars_max: usize) -> Result<Box<str>, TextError> {
     let text: String = text.trim().nfc().collect();
     if text.is_empty() {

@@ -61,7 +61,7 @@ pub struct Ticket {
     pub currency: Currency,
     pub state: TicketState,
     pub version: Version,
-    /// The version that the last change of the details, without the price, created. This version
+    /// The version at which the details (without the price) were last changed. This version
     /// and later ones have the present details.
     pub details_version: Version,
     pub created_at: Timestamp,

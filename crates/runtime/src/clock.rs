@@ -2,12 +2,12 @@
 //! tokio's `Instant`.
 //!
 //! `now` is the store's time, not the time of this machine: the local monotonic clock plus an
-//! offset that is measured against the store every second. So no lock is released early because
-//! the wall clocks of replicas differ from the store's. When the store's time steps (a clock is
+//! offset that is measured against the store every second. So no lock is released early because the
+//! wall clocks of replicas differ from the store's. When the store's time steps (a clock is
 //! corrected, a machine was suspended), `now` steps by the same amount, in both directions. Only a
-//! step back of less than [`Clock::HELD_MAX`] is hidden: `now` does not change until it is made up
-//! for. [`ClockReading`] measures how long a lock has lasted, independently of steps of the store's
-//! time.
+//! step back of less than [`Clock::HELD_MAX`] is hidden: `now` does not change until the store's
+//! time has reached it again. [`ClockReading`] measures how long a lock has lasted, independently
+//! of steps of the store's time.
 
 use std::sync::{
     Arc,
@@ -42,7 +42,7 @@ struct ClockInner {
 const NEVER: i64 = i64::MIN / 2;
 
 /// The store's time at one moment, with the same moment of the local monotonic clock. Elapsed time
-/// can be added to it, which steps of the store's time do not change.
+/// can be added to it. Steps of the store's time do not change the elapsed time.
 #[derive(Debug, Clone, Copy)]
 pub struct ClockReading {
     pub now: Timestamp,
@@ -74,8 +74,8 @@ impl Clock {
     /// the new time end within it.
     pub const STEP_SETTLES: Millis = Millis::from_secs(5);
 
-    /// A step back of less than this is hidden: `now` does not change until the step is made up
-    /// for, at most for this time.
+    /// A step back of less than this is hidden: `now` does not change until the store's time has
+    /// reached it again, at most for this time.
     pub const HELD_MAX: Millis = Millis::from_secs(1);
 
     /// Maximum error of the local clock: one part in this number. It is five times the error of a
@@ -94,8 +94,8 @@ impl Clock {
         }))
     }
 
-    /// Returns the store's time. It decreases only after the store's time stepped back by
-    /// [`Self::HELD_MAX`] or more.
+    /// Returns the store's time. It decreases only if the store's time is [`Self::HELD_MAX`] or
+    /// more behind the greatest time that was returned.
     pub fn now(&self) -> Timestamp {
         let now = self.0.base.load(Ordering::Relaxed) + self.elapsed();
         let latest = self.0.latest.load(Ordering::Relaxed);

@@ -137,7 +137,8 @@ metrics! {
     /// Results of reconciliation attempts: the charge is final, it waits for the buyer or for
     /// another task that processes it, or the attempt failed.
     reconciliations: IntCounterVec("gittix_reconciliations_total", "outcome" in ["final", "waiting", "failed"]);
-    /// Rounds of reconciliation, by outcome: done, or the store could not be read.
+    /// Rounds of reconciliation, by outcome: done, or failed because the store could not be read or
+    /// the round panicked.
     reconciliation_rounds: IntCounterVec("gittix_reconciliation_rounds_total", "outcome" in ["done", "store_unavailable"]);
     /// Calls to the payment processor, by outcome.
     processor_calls: IntCounterVec("gittix_processor_calls_total", "outcome" in ["ok", "declined", "refused", "unknown"]);

@@ -1,10 +1,10 @@
-//! Values of settings that several layers have.
+//! Types of setting values that several layers use.
 
 use std::{fmt, str::FromStr};
 
 use gittix_domain::Millis;
 
-/// A secret setting, which is never printed: it is or contains a password.
+/// A secret setting, for example a password or an API key. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -35,7 +35,7 @@ impl fmt::Debug for Secret {
 /// Parses a duration such as `10m`, `15s` or `800ms`.
 ///
 /// # Errors
-/// One line, if the text is not a duration, is zero, or is longer than a year.
+/// One line, if the text is not a duration, is zero, or is longer than 366 days.
 pub fn parse_duration(text: &str) -> Result<Millis, String> {
     let duration = parse_duration_or_zero(text)?;
     if duration == Millis(0) { Err("must be longer than 0s".into()) } else { Ok(duration) }
@@ -44,12 +44,12 @@ pub fn parse_duration(text: &str) -> Result<Millis, String> {
 /// Does the same as [`parse_duration`] for a setting that 0s turns off.
 ///
 /// # Errors
-/// One line, if the text is not a duration or is longer than a year.
+/// One line, if the text is not a duration or is longer than 366 days.
 pub fn parse_duration_or_zero(text: &str) -> Result<Millis, String> {
     let duration = humantime::parse_duration(text.trim())
         .map_err(|error| format!("{error} (durations look like 10m, 15s, 800ms)"))?;
     if duration.as_secs() > 366 * 24 * 3600 {
-        return Err("must be at most a year".into());
+        return Err("must be at most 366 days".into());
     }
     Ok(Millis::from(duration))
 }

@@ -3,8 +3,9 @@
 //! Documents are the domain types in BSON. Other tools can read them, and a member that a later
 //! version adds is ignored. Tickets, orders, charges and users are keyed by the 128 bits of their
 //! UUID, which have the same order as its text. Sessions, emails, idempotency keys, deliveries and
-//! secrets have text in their keys. The tables of pairs, deadlines and ages are indexes over the
-//! documents. `apply` updates them in the transaction that changes the documents.
+//! secrets have text in their keys. The tables of pairs (except `slots`), deadlines and ages, and
+//! `emails` and `charges_open`, are indexes over the documents. `apply` updates them in the
+//! transaction that changes the documents.
 
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

@@ -1,5 +1,5 @@
-//! Tests of what only this store has: the file, the shared transactions, and disk failures.
-//! `tests/suite/store` tests the contract of all stores.
+//! Tests of the parts that only this store has: the file, the shared transactions, and disk
+//! failures. `tests/suite/store` tests the contract of all stores.
 
 mod disk;
 mod faults;

@@ -3,12 +3,12 @@
 //!
 //! A transaction takes the waiting commits, up to a bound. If no transaction is running, the next
 //! one starts at once and does not wait for more commits. At most two transactions run at the same
-//! time, and the second starts only for a group that is large or old enough. Commits with a
-//! [`ConflictKey`] in common are written one after the other, in the order of their arrival: never
-//! in one transaction, and never in two at the same time, so that a process seldom conflicts with
-//! itself. A conflict remains possible after an attempt was abandoned, and between
-//! [`gittix_store::Write::CloseSession`] and [`gittix_store::Write::CloseSessions`], whose keys
-//! differ.
+//! time, and the second starts only if at least 24 commits wait, or if the oldest one has waited
+//! for 20 ms. Commits with a [`ConflictKey`] in common are written one after the other, in the
+//! order of their arrival: never in one transaction, and never in two at the same time, so that a
+//! process seldom conflicts with itself. A conflict remains possible after an attempt was
+//! abandoned, and between [`gittix_store::Write::CloseSession`] and
+//! [`gittix_store::Write::CloseSessions`], whose keys differ.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -1,9 +1,9 @@
 //! The feed: one change stream on the events of all replicas, which fills the [`FeedLog`] of this
 //! process.
 //!
-//! A cursor consists of the cluster time of the transaction and the index of the event in its
-//! document. It is the same on every replica. Clients do not get resume tokens, because MongoDB
-//! accepts a truncated token without an error.
+//! A cursor consists of the store's epoch, the cluster time of the transaction, and the index of
+//! the event in its document. It is the same on every replica. Clients do not get resume tokens,
+//! because MongoDB accepts a truncated token without an error.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

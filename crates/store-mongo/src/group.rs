@@ -16,7 +16,8 @@ use super::{
 use gittix_runtime::metrics::METRICS;
 use gittix_store::CommitError;
 
-/// First pause between two attempts. It doubles, and a random part of it is used.
+/// Base of the pause between two attempts. It is doubled with each attempt, and a random part of it
+/// is used.
 const PAUSE_MIN: Duration = Duration::from_millis(4);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Number of attempts after which a group is halved, so that conflicts on one document do not delay

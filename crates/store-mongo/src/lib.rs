@@ -103,8 +103,8 @@ impl ConnectError {
         Self { reason: reason.into(), is_permanent: false }
     }
 
-    /// Returns whether every other attempt would fail too: the URI or its credentials are wrong, or
-    /// there is no replica set.
+    /// Returns whether every other attempt would fail too: the URI, its credentials or its TLS
+    /// options are wrong, the server is standalone, or it belongs to another replica set.
     pub fn is_permanent(&self) -> bool {
         self.is_permanent
     }

@@ -3,8 +3,8 @@
 //! A statement whose future is dropped may still reach the server and begin a transaction there.
 //! The driver would not know of that transaction and would not abort it. An attempt is therefore a
 //! separate task, and its statements are not cancelled when the caller stops waiting. The task is
-//! dropped only after MongoDB has ended the transaction itself (60 s). A [`CommitGate`] between the
-//! task and the caller decides once whether the attempt may still commit.
+//! dropped only after MongoDB has ended the transaction itself (60 s). A [`CommitGate`] lets the
+//! task and the caller determine exactly once whether the attempt may still commit.
 
 use std::{
     sync::{

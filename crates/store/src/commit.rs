@@ -36,7 +36,7 @@ pub enum Write {
     },
     /// Deletes a session. A session that does not exist is not an error.
     CloseSession(SessionDigest),
-    /// Deletes all sessions of a user, without `except`.
+    /// Deletes all sessions of a user, apart from the session `except`.
     CloseSessions {
         user: UserId,
         except: Option<SessionDigest>,

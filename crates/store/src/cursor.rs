@@ -8,9 +8,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 /// Cursors ascend in commit order and are the same on all replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Cursor {
-    /// Random number that identifies the history of the store. A new database draws its own. A
-    /// restored database keeps the stored one unless the operator deletes it (docs/operations.md,
-    /// "Backup and restore").
+    /// Random number that identifies the history of the store. For a new database, a new number is
+    /// drawn. A restored database keeps the stored one unless the operator deletes it
+    /// (docs/operations.md, "Backup and restore").
     pub epoch: u32,
     /// MongoDB: the cluster time of the transaction, with the seconds in the upper 32 bits.
     /// Embedded: the number of the transaction.

@@ -63,8 +63,8 @@ pub struct FeedLimits {
 }
 
 impl FeedLimits {
-    /// About 200 MB of events and what is derived from them at most. Holds five minutes of 430
-    /// events per second.
+    /// At most about 200 MB, with the data that is derived from the events. Holds five minutes of
+    /// 430 events per second.
     pub const EVENTS_MAX: usize = 131_072;
 }
 

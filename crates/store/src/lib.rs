@@ -2,10 +2,11 @@
 //! (`tests/suite/store`).
 //!
 //! [`Store::commit`] writes tickets, orders, charges, users, sessions, slots, declines, idempotency
-//! records, deliveries and events, all of a commit or nothing. Tickets, orders, charges and users
-//! are written on the condition that the stored document still has the version that the decision
-//! read. [`Store::feed`] returns the committed events in commit order. Secrets, marks, counters and
-//! the purge are written by methods of their own. The other methods are reads.
+//! records, deliveries and events. A commit is written completely or not at all. Tickets, orders,
+//! charges and users are written on the condition that the stored document still has the version
+//! that the decision read. [`Store::feed`] returns the committed events in commit order. Secrets,
+//! marks and counters are written by other methods, and [`Store::purge`] removes old records. The
+//! other methods are reads.
 //!
 //! A store enforces versions, unique keys and the limit of locks that a commit names, and removes
 //! old records. It decides nothing else about tickets.
@@ -49,8 +50,8 @@ pub enum OrderScope {
 /// The durable state of the marketplace.
 ///
 /// Calls that wait for another thread or for a server are bounded in time, except
-/// [`Store::file_failed`] and [`Store::close`]. An `Err` of a read never means that the document
-/// does not exist.
+/// [`Store::file_failed`], [`Store::close`], and [`Store::purge`], of which only each step is
+/// bounded. An `Err` of a read never means that the document does not exist.
 ///
 /// A read returns every commit that was acknowledged before the read began, by any replica. With
 /// MongoDB this does not hold while a primary is cut off from the majority (docs/replicas.md, "What
@@ -84,9 +85,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Returns whether a replica has set the mark `name`.
     async fn has_mark(&self, name: &'static str) -> Result<bool, Unavailable>;
 
-    /// Returns whether another member of the store's cluster answers. If one does, the primary has
-    /// failed for all replicas; otherwise the connection of this replica may be the cause. Waits at
-    /// most one second.
+    /// Returns whether another member of the store's cluster answers. If the primary does not
+    /// answer but another member does, the primary is taken to have failed for all replicas. If no
+    /// member answers, the connection of this replica may be the cause. Waits at most one second.
     async fn other_member_answers(&self) -> bool {
         false
     }
@@ -172,11 +173,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn clear_count(&self, key: &str) -> Result<(), Unavailable>;
 
     /// Removes expired sessions and counters, and old idempotency records (24 h), deliveries (7
-    /// days) and events (30 days). The embedded store also removes declines older than 24 h.
+    /// days) and events (30 days). The embedded store also removes the declines of users whose
+    /// declines are all older than 24 h.
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable>;
 
-    /// Waits until the store has failed so that only a restart of the process helps, and returns
-    /// the reason.
+    /// Waits until the store has failed in a way that only a restart of the process repairs, and
+    /// returns the reason.
     async fn file_failed(&self) -> String {
         std::future::pending().await
     }

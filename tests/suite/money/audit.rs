@@ -1,4 +1,5 @@
-//! Compares the content of a store with the processor's ledger: I1 to I8, with the fake's ledger in
+//! Compares the content of a store with the processor's ledger: the invariants
+//! except I6, with the fake's ledger in
 //! place of the sandbox's, and the checks that only a ledger with authorizations permits.
 
 use std::collections::BTreeMap;

@@ -93,8 +93,8 @@ pub enum TicketCommand {
     /// A deadline of the lock may have passed. Which one it is follows from the state.
     DeadlinePassed { order: OrderId },
     /// The outcome of an earlier commit is unknown, and the commit may still be written. This
-    /// command increments the version of every document that the commit could name. Afterwards the
-    /// commit either is visible or can never be written.
+    /// command increments the versions of the stored ticket, its held order and its running charge.
+    /// Afterwards the commit either is visible or can never be written.
     Fence,
 }
 
