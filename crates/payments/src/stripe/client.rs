@@ -388,8 +388,7 @@ fn read<T: DeserializeOwned>(
             }
         };
     }
-    let broken =
-        || Sent::Over(StripeError::ServerError { detail: why(), is_stored: head.is_replay });
+    let over = || Sent::Over(StripeError::ServerError { detail: why(), is_stored: head.is_replay });
     let again = |outcome| (outcome, Sent::Again { after: head.retry_after, why: why() });
     match (head.status, head.should_retry) {
         (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, None | Some(true)) => {
@@ -404,9 +403,9 @@ fn read<T: DeserializeOwned>(
         }
         // Stripe stores its server error under the key and would only repeat it.
         (StatusCode::INTERNAL_SERVER_ERROR, None) if request.key.is_some() => {
-            ("server_error", broken())
+            ("server_error", over())
         }
-        (status, Some(false)) if status.is_server_error() => ("server_error", broken()),
+        (status, Some(false)) if status.is_server_error() => ("server_error", over()),
         (status, _) if status.is_server_error() => again("server_error"),
         (_, Some(true)) => again("rejected"),
         (status, _) => rejected(operation, head, status, body),
