@@ -1,6 +1,7 @@
-//! Running operations, by key. A limit adds them to the stored number, so that simultaneous
-//! requests do not exceed the limit together. They are in memory, and a key has an entry only while
-//! an operation of it is running.
+//! Running operations, by key. A limit of declined payments or locks adds the running ones to the
+//! number in the store, so that simultaneous requests do not exceed the limit together. Settlement
+//! uses it so that one task at a time advances a charge. They are in memory, and a key has an entry
+//! only while an operation of it is running.
 
 use std::{collections::HashMap, fmt, hash::Hash, sync::Arc};
 

@@ -1,6 +1,7 @@
 //! The background tasks of a replica: updating caches from the feed, the sweep for overdue locks,
 //! arming timers after a start, the rounds of reconciliation, counting open charges, measuring the
-//! store's time (with the gauges, and the counts of locks per network), and purging old records.
+//! store's time (in the same task: the gauges, and the removal of ended locks from the counts per
+//! network), and purging old records.
 
 use std::{sync::Arc, time::Duration};
 

@@ -39,7 +39,8 @@ pub struct SocketLimits {
     /// slow reader are merged per ticket. If more than half of this number is left after merging,
     /// the event frames are dropped for a `Reset`.
     pub backlog_frames_max: usize,
-    /// The same in bytes. The frames themselves are shared by all connections of a worker thread.
+    /// The same in bytes. The frames themselves are shared by all connections of a worker thread,
+    /// except one piece of about 64 KiB of each connection that does not accept it.
     pub backlog_bytes_max: usize,
     /// Size of the kernel's send buffer of one connection, in bytes (the kernel doubles it for its
     /// own data). The frames of a reader that is behind by more wait in its queue, where they can

@@ -30,7 +30,7 @@ pub(super) struct TransactionStep {
 /// Returns the commands for the statements of all commits: one command for each collection and
 /// action.
 ///
-/// Inserts of users and of their documents of locks are first, because the session of a sign-up
+/// Inserts of users and of their slots are first, because the session of a sign-up
 /// requires its user. Sessions are deleted before new ones are inserted.
 pub(super) fn steps(group: &[PendingCommit]) -> Vec<TransactionStep> {
     let first = [CommitCollection::Users, CommitCollection::Slots];

@@ -38,12 +38,12 @@ impl TicketActor {
             Ok(Ok(decision)) => decision,
             // Another replica may have written the order or charge after this copy was made.
             Ok(Err(refusal))
-                if !queued.reloaded
+                if !queued.is_final
                     && (self.from_catalog
                         || matches!(refusal, Refusal::NothingToDo | Refusal::OrderGone)) =>
             {
                 self.cached = Cached::Unloaded;
-                return self.queue.push_front(QueuedRequest { reloaded: true, ..queued });
+                return self.queue.push_front(QueuedRequest { is_final: true, ..queued });
             }
             Ok(Err(refusal)) => {
                 if refusal == Refusal::TicketLocked {

@@ -45,14 +45,15 @@ enum Cached {
 #[derive(Debug)]
 struct QueuedRequest {
     request: ActorRequest,
-    /// Number of decisions begun while the request was the first of the queue. Reading the state is
-    /// not counted.
+    /// Number of times that a decision was begun while the request was the first of the queue.
+    /// Loads of the state are not counted.
     tries: u32,
     /// Whether the next decision is final: a refusal is not decided again over the store.
-    reloaded: bool,
+    is_final: bool,
 }
 
-/// Owner of one ticket's lock state and timer.
+/// Owner of one ticket's lock state and timer on this replica. Other replicas may have an actor of
+/// the same ticket.
 #[derive(Debug)]
 pub(super) struct TicketActor {
     id: TicketId,
@@ -71,7 +72,7 @@ pub(super) struct TicketActor {
     /// The clock that the present lock is measured by.
     lock_clock: Option<LockClock>,
     /// The state of the ticket that `upkeep` has just read from the store, or `None`. `started`
-    /// takes it. `started` takes it.
+    /// takes it.
     preloaded: Option<Box<Sale>>,
 }
 
@@ -139,7 +140,7 @@ impl TicketActor {
             Cached::Unloaded => {
                 // After the catalog's copy failed once, the request is decided over the store's
                 // state.
-                let must_read_store = queued.tries > 1 || queued.reloaded;
+                let must_read_store = queued.tries > 1 || queued.is_final;
                 queued.tries -= 1;
                 self.queue.push_front(queued);
                 if must_read_store || !self.load_from_catalog() {
@@ -159,7 +160,7 @@ impl TicketActor {
                         QueuedRequest {
                             request: internal(TicketCommand::DeadlinePassed { order }),
                             tries: 1,
-                            reloaded: true,
+                            is_final: true,
                         },
                         reading,
                         ctx,
@@ -222,7 +223,7 @@ impl TicketActor {
             Cached::Sale(sale) => match self.due(sale) {
                 Some(order) => {
                     let request = internal(TicketCommand::DeadlinePassed { order });
-                    self.queue.push_front(QueuedRequest { request, tries: 0, reloaded: false });
+                    self.queue.push_front(QueuedRequest { request, tries: 0, is_final: false });
                 }
                 None => self.arm_timer(ctx, Duration::from_millis(1)),
             },
@@ -290,7 +291,7 @@ impl Handler<ActorRequest> for TicketActor {
             METRICS.requests_rejected.with_label_values(&["tickets"]).inc();
             return answer(request, Err(ActorError::Busy("ticket")));
         }
-        self.queue.push_back(QueuedRequest { request, tries: 0, reloaded: false });
+        self.queue.push_back(QueuedRequest { request, tries: 0, is_final: false });
         self.drain_queue(ctx);
     }
 }
