@@ -324,7 +324,8 @@ async fn start_logs_the_payment_processor() {
     };
     let sandbox = log_of(&[]).await;
     assert!(
-        sandbox.contains("built-in sandbox") && !sandbox.contains("gives tickets away"),
+        sandbox.contains("built-in sandbox")
+            && !sandbox.contains("buyers get tickets for test cards"),
         "{sandbox}"
     );
     let public = log_of(&[
@@ -332,7 +333,10 @@ async fn start_logs_the_payment_processor() {
         ("GITTIX_ALLOW_SANDBOX", "true"),
     ])
     .await;
-    assert!(public.contains("gives tickets away") && public.contains("\"ERROR\""), "{public}");
+    assert!(
+        public.contains("buyers get tickets for test cards") && public.contains("\"ERROR\""),
+        "{public}"
+    );
     let test = log_of(&[("STRIPE_SECRET_KEY", Stripe::KEY)]).await;
     assert!(
         test.contains("Stripe in test mode") && test.contains("STRIPE_WEBHOOK_SECRET is not set"),
