@@ -86,4 +86,6 @@ ids! {
     OrderId;
     /// The id of a charge.
     ChargeId;
+    /// The id of a mail.
+    MailId;
 }

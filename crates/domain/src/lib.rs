@@ -11,6 +11,7 @@
 //!
 //! The conditions that hold on every replica, also after a crash, are in [`invariants`].
 
+mod account;
 mod charge;
 pub mod decide;
 mod domain_event;
@@ -18,6 +19,7 @@ mod email;
 mod failure;
 mod id;
 pub mod invariants;
+mod mail;
 mod money;
 mod order;
 mod outcome;
@@ -33,6 +35,7 @@ mod time;
 mod title;
 mod user;
 
+pub use account::{AccountToken, AccountTokenDigest, TokenNonce, TokenPurpose};
 pub use charge::{
     Charge, ChargeState, ChargeStatus, PaymentId, ProcessorName, RefundId, TokenDigest,
 };
@@ -40,7 +43,8 @@ pub use decide::{Decision, SlotChange, TicketCommand, VersionCondition, decide};
 pub use domain_event::{DomainEvent, EventSubject};
 pub use email::{Email, EmailError};
 pub use failure::{ChargeFailure, DeclineCode, FailureCode};
-pub use id::{ChargeId, IdError, OrderId, TicketId, UserId};
+pub use id::{ChargeId, IdError, MailId, OrderId, TicketId, UserId};
+pub use mail::{Mail, MailContent, MailState};
 pub use money::{Currency, Money, MoneyError};
 pub use order::{CancelReason, Order, OrderState, OrderStatus, TicketSnapshot};
 pub use outcome::{Delivery, IdempotencyKey, IdempotencyRecord, Outcome};

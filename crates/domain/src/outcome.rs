@@ -33,6 +33,8 @@ pub enum Outcome {
     UserUpdated {
         user: PublicUser,
     },
+    /// A mail with a new link was written to the outbox.
+    VerificationSent,
     /// Committed together with the charge in status Created. The answer to a retry shows the
     /// charge's present state.
     Charge {

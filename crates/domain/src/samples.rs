@@ -4,8 +4,8 @@
 use uuid::Uuid;
 
 use crate::{
-    Charge, ChargeFailure, ChargeId, ChargeState, Currency, Money, OrderId, ProcessorName, Ticket,
-    TicketDetails, TicketId, TicketState, Timestamp, Title, TokenDigest, UserId,
+    Charge, ChargeFailure, ChargeId, ChargeState, Currency, Email, Money, OrderId, ProcessorName,
+    Ticket, TicketDetails, TicketId, TicketState, Timestamp, Title, TokenDigest, User, UserId,
 };
 
 /// Returns what a seller says about a ticket of 20 USD.
@@ -54,6 +54,24 @@ pub fn charge() -> Charge {
         token: TokenDigest::new("digest"),
         processor: Some(ProcessorName::new("sandbox")),
         first_attempt: true,
+        version: 0,
+        created_at: Timestamp(0),
+        updated_at: Timestamp(0),
+    }
+}
+
+/// Returns a new user with an unconfirmed address, `ann@example.com`. The user has the id 4.
+///
+/// # Panics
+/// Never: the address is valid.
+pub fn user() -> User {
+    User {
+        id: UserId::new(Uuid::from_u128(4)),
+        email: Email::parse("ann@example.com").expect("the address is valid"),
+        email_verified: false,
+        pending_email: None,
+        password_hash: "$argon2id$".into(),
+        tokens: Vec::new(),
         version: 0,
         created_at: Timestamp(0),
         updated_at: Timestamp(0),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Email, Timestamp, UserId, Version};
+use super::{AccountToken, Email, Timestamp, UserId, Version};
 
 /// A person who sells or buys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -11,23 +11,43 @@ pub struct User {
     #[serde(rename = "_id")]
     pub id: UserId,
     pub email: Email,
+    /// Whether the user has confirmed that the address is theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub email_verified: bool,
+    /// The address that replaces `email` when the user confirms it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_email: Option<Email>,
     /// Argon2id hash in PHC string format.
     pub password_hash: String,
+    /// Tokens that were sent to the user, at most one for each purpose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<AccountToken>,
     pub version: Version,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-/// The part of a user that is shown to clients and stored in events: without the password hash.
+/// The part of a user that is shown to clients and stored in events: without the password hash and
+/// the tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PublicUser {
     pub id: UserId,
     pub email: Email,
+    #[serde(default)]
+    pub email_verified: bool,
+    #[serde(default)]
+    pub pending_email: Option<Email>,
 }
 
 impl From<&User> for PublicUser {
     fn from(user: &User) -> Self {
-        Self { id: user.id, email: user.email.clone() }
+        Self {
+            id: user.id,
+            email: user.email.clone(),
+            email_verified: user.email_verified,
+            pending_email: user.pending_email.clone(),
+        }
     }
 }
 
