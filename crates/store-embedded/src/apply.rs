@@ -8,7 +8,8 @@ use super::{
     validate::{DocumentChange, Plan},
 };
 use gittix_domain::{
-    Charge, Order, OrderState, Policy, Session, SlotChange, Ticket, Timestamp, User,
+    Charge, Mail, MailState, Order, OrderState, Policy, Session, SlotChange, Ticket, Timestamp,
+    User,
 };
 
 /// Writes `plan`. Its events are stored under the transaction `number`, with ordinals from
@@ -30,6 +31,9 @@ pub(super) fn apply(
     }
     for change in &plan.users {
         user(tables, change)?;
+    }
+    for change in &plan.mails {
+        mail(tables, change)?;
     }
     for session in &plan.closed {
         remove_session(tables, session)?;
@@ -145,6 +149,50 @@ fn user(
         tables.emails.remove(old.email.as_str())?;
     }
     tables.emails.insert(new.email.as_str(), id)?;
+    Ok(())
+}
+
+fn mail(
+    tables: &mut Tables<'_>,
+    DocumentChange { old, new, bytes }: &DocumentChange<Mail>,
+) -> Result<(), StorageError> {
+    let id = new.id.uuid().as_u128();
+    tables.mails.insert(id, bytes.as_slice())?;
+    if let Some(old) = old {
+        remove_from_mail_indexes(tables, old)?;
+    }
+    if let Some(due_at) = new.due_at() {
+        tables.mails_due.insert((due_at.0, id), ())?;
+    }
+    match new.state {
+        MailState::Sent { sent_at } => tables.mails_sent.insert((sent_at.0, id), ())?,
+        MailState::Dead { .. } => tables.mails_dead.insert(id, ())?,
+        MailState::Queued { .. } | MailState::Claimed { .. } => None,
+    };
+    Ok(())
+}
+
+fn remove_from_mail_indexes(tables: &mut Tables<'_>, mail: &Mail) -> Result<(), StorageError> {
+    let id = mail.id.uuid().as_u128();
+    if let Some(due_at) = mail.due_at() {
+        tables.mails_due.remove((due_at.0, id))?;
+    }
+    match mail.state {
+        MailState::Sent { sent_at } => tables.mails_sent.remove((sent_at.0, id))?,
+        MailState::Dead { .. } => tables.mails_dead.remove(id)?,
+        MailState::Queued { .. } | MailState::Claimed { .. } => None,
+    };
+    Ok(())
+}
+
+/// Removes a mail that was sent, and its index entry.
+pub(super) fn remove_sent_mail(
+    tables: &mut Tables<'_>,
+    sent_at: i64,
+    mail: u128,
+) -> Result<(), StorageError> {
+    tables.mails.remove(mail)?;
+    tables.mails_sent.remove((sent_at, mail))?;
     Ok(())
 }
 

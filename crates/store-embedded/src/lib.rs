@@ -41,15 +41,16 @@ use self::{
     writer::{Done, Work, Writer},
 };
 use gittix_domain::{
-    Charge, ChargeId, Delivery, DomainEvent, Email, IdempotencyRecord, Millis, Order, OrderId,
-    Sale, Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, DomainEvent, Email, IdempotencyRecord, Mail, MailId, Millis, Order,
+    OrderId, Sale, Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId,
+    invariants::Snapshot,
 };
 use gittix_runtime::{
     clock::{Clock, wall_clock},
     metrics::METRICS,
 };
 use gittix_store::{
-    Commit, CommitError, CounterValue, FeedLog, Inspect, OrderScope, Store, Unavailable,
+    Commit, CommitError, CounterValue, FeedLog, Inspect, MailCounts, OrderScope, Store, Unavailable,
 };
 
 /// Time limit for an answer of the writer and for a long read. A healthy disk needs a thousandth of
@@ -296,6 +297,18 @@ impl Store for EmbeddedStore {
 
     async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Unavailable> {
         self.read(|snapshot| reads::user_by_email(snapshot, email.as_str()))
+    }
+
+    async fn mail(&self, id: MailId) -> Result<Option<Mail>, Unavailable> {
+        self.read(|snapshot| reads::document(snapshot, tables::MAILS, id.uuid().as_u128()))
+    }
+
+    async fn mails_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Mail>, Unavailable> {
+        self.scan(move |snapshot| reads::mails_due(snapshot, now, limit)).await
+    }
+
+    async fn mail_counts(&self) -> Result<MailCounts, Unavailable> {
+        self.read(reads::mail_counts)
     }
 
     async fn session(&self, digest: &SessionDigest) -> Result<Option<Session>, Unavailable> {

@@ -6,7 +6,7 @@ use super::{
     apply,
     tables::{StorageFault, StoredEvent, Tables, decode, meta},
 };
-use gittix_domain::{Delivery, IdempotencyRecord, Millis, Policy, Session, Timestamp};
+use gittix_domain::{Delivery, IdempotencyRecord, Mail, Millis, Policy, Session, Timestamp};
 
 /// Maximum number of records of each kind that one transaction removes. This is about ten
 /// milliseconds of work, which delays the commits of the same transaction.
@@ -15,6 +15,7 @@ pub(super) const STEP_MAX: usize = 1_000;
 /// Time for which events are kept. docs/security.md states it.
 const EVENTS_KEPT: Millis = Millis::from_mins(30 * 24 * 60);
 const KEYS_KEPT: Millis = Millis::from_mins(IdempotencyRecord::KEPT_HOURS * 60);
+const SENT_MAILS_KEPT: Millis = Millis::from_mins(Mail::SENT_KEPT_DAYS * 24 * 60);
 const DELIVERIES_KEPT: Millis = Millis::from_mins(Delivery::KEPT_DAYS * 24 * 60);
 
 /// Result of one purge step.
@@ -25,13 +26,14 @@ pub(super) struct Purged {
     pub more: bool,
 }
 
-/// Removes up to [`STEP_MAX`] sessions, idempotency records, deliveries, users' declines and events
-/// each.
+/// Removes up to [`STEP_MAX`] sessions, idempotency records, deliveries, sent mails, users' declines
+/// and events each.
 pub(super) fn purge(tables: &mut Tables<'_>, now: Timestamp) -> Result<Purged, StorageFault> {
     let removed = [
         sessions(tables, now)?,
         keys(tables, now)?,
         deliveries(tables, now)?,
+        sent_mails(tables, now)?,
         declines(tables, now)?,
         events(tables, now)?,
     ];
@@ -78,6 +80,18 @@ fn deliveries(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageF
     }
     for (at, event) in &old {
         apply::remove_delivery(tables, *at, event)?;
+    }
+    Ok(old.len())
+}
+
+fn sent_mails(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
+    let mut old = Vec::new();
+    let until = (now - SENT_MAILS_KEPT).0;
+    for entry in tables.mails_sent.range(..=(until, u128::MAX))?.take(STEP_MAX) {
+        old.push(entry?.0.value());
+    }
+    for (sent_at, mail) in &old {
+        apply::remove_sent_mail(tables, *sent_at, *mail)?;
     }
     Ok(old.len())
 }

@@ -6,15 +6,15 @@ use std::{
     ops::Bound::{Excluded, Included, Unbounded},
 };
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::de::DeserializeOwned;
 
 use super::tables::{self, Document, StorageFault, StoredEvent, decode};
 use gittix_domain::{
-    Charge, ChargeId, Delivery, DomainEvent, IdempotencyRecord, Order, OrderId, Sale, Session,
-    Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, DomainEvent, IdempotencyRecord, Mail, Order, OrderId, Sale,
+    Session, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
 };
-use gittix_store::OrderScope;
+use gittix_store::{MailCounts, OrderScope};
 
 type Documents = TableDefinition<'static, u128, &'static [u8]>;
 type Pairs = TableDefinition<'static, (u128, u128), ()>;
@@ -100,6 +100,25 @@ pub(super) fn tickets_overdue(
         .take(limit)
         .map(|(_, ticket)| ticket_id(ticket))
         .collect())
+}
+
+pub(super) fn mails_due(
+    snapshot: &ReadTransaction,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Mail>, StorageFault> {
+    let mails = snapshot.open_table(tables::MAILS)?;
+    let mut due = Vec::new();
+    for entry in snapshot.open_table(tables::MAILS_DUE)?.range(..=(now.0, u128::MAX))?.take(limit) {
+        due.extend(get::<Mail>(&mails, entry?.0.value().1)?);
+    }
+    Ok(due)
+}
+
+pub(super) fn mail_counts(snapshot: &ReadTransaction) -> Result<MailCounts, StorageFault> {
+    let waiting = snapshot.open_table(tables::MAILS_DUE)?.len()?;
+    let dead = snapshot.open_table(tables::MAILS_DEAD)?.len()?;
+    Ok(MailCounts { waiting, dead })
 }
 
 pub(super) fn orders_of(

@@ -1,7 +1,7 @@
 //! The tables of the file, their keys, and the encoding of documents.
 //!
 //! Documents are the domain types in BSON. Other tools can read them, and a member that a later
-//! version adds is ignored. Tickets, orders, charges and users are keyed by the 128 bits of their
+//! version adds is ignored. Tickets, orders, charges, users and mails are keyed by the 128 bits of their
 //! UUID, which have the same order as its text. Sessions, emails, idempotency keys, deliveries and
 //! secrets have text in their keys. The tables of pairs (except `slots`), deadlines and ages, and
 //! `emails` and `charges_open`, are indexes over the documents. `apply` updates them in the
@@ -10,7 +10,7 @@
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use gittix_domain::{Charge, DomainEvent, Order, Ticket, Timestamp, User, Version};
+use gittix_domain::{Charge, DomainEvent, Mail, Order, Ticket, Timestamp, User, Version};
 
 /// Layout of the file that this program reads and writes. A file of another layout is refused.
 pub(super) const SCHEMA: u64 = 1;
@@ -65,6 +65,14 @@ tables! {
     users, USERS: u128 => &'static [u8];
     /// Users by the canonical form of their email.
     emails, EMAILS: &'static str => u128;
+    /// Entries of the outbox.
+    mails, MAILS: u128 => &'static [u8];
+    /// Mails to send by (time at which they may be claimed, mail).
+    mails_due, MAILS_DUE: (i64, u128) => ();
+    /// Mails that were sent, by (time, mail).
+    mails_sent, MAILS_SENT: (i64, u128) => ();
+    /// Mails that are not tried again.
+    mails_dead, MAILS_DEAD: u128 => ();
     /// Sessions by digest.
     sessions, SESSIONS: &'static str => &'static [u8];
     /// Sessions by (user, digest).
@@ -127,7 +135,7 @@ macro_rules! documents {
         }
     )*};
 }
-documents!(Ticket, Order, Charge, User);
+documents!(Ticket, Order, Charge, User, Mail);
 
 /// A stored event.
 #[derive(Debug, Deserialize)]

@@ -8,7 +8,7 @@ use redb::{ReadableTable, Table};
 
 use super::tables::{Document, EventToStore, StorageFault, Tables, decode, encode};
 use gittix_domain::{
-    Charge, Delivery, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket,
+    Charge, Delivery, IdempotencyRecord, Mail, Order, Session, SessionDigest, SlotChange, Ticket,
     Timestamp, User, UserId, Version,
 };
 use gittix_store::{Commit, CommitError, Write};
@@ -28,6 +28,7 @@ pub(super) struct Plan {
     pub orders: Vec<DocumentChange<Order>>,
     pub charges: Vec<DocumentChange<Charge>>,
     pub users: Vec<DocumentChange<User>>,
+    pub mails: Vec<DocumentChange<Mail>>,
     /// Existing sessions that the commit deletes.
     pub closed: Vec<Session>,
     pub opened: Vec<(Session, Vec<u8>)>,
@@ -74,6 +75,7 @@ pub(super) fn validate(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Rej
             Write::Order(order) => change_document(&tables.orders, &mut plan.orders, order)?,
             Write::Charge(charge) => change_document(&tables.charges, &mut plan.charges, charge)?,
             Write::User(user) => change_user(tables, &mut plan, user)?,
+            Write::Mail(mail) => change_document(&tables.mails, &mut plan.mails, mail)?,
             Write::OpenSession { session, user_version } => opening.push((session, *user_version)),
             Write::CloseSession(digest) => plan.closed.extend(session(tables, digest.as_str())?),
             Write::CloseSessions { user, except } => {

@@ -82,6 +82,7 @@ pub(super) async fn purge(db: Database, now: Timestamp) -> Result<(), Error> {
     let over = doc! { "purgeAt": { "$lte": Bson::DateTime(bson::DateTime::from_millis(now.0)) } };
     for collection in [
         CommitCollection::Sessions.name(),
+        CommitCollection::Mails.name(),
         CommitCollection::Idempotency.name(),
         CommitCollection::Deliveries.name(),
         COUNTERS,

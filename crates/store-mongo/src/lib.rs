@@ -67,12 +67,13 @@ use self::{
     schema::CommitCollection,
 };
 use gittix_domain::{
-    Charge, ChargeId, Delivery, DomainEvent, Email, IdempotencyRecord, Millis, Order, OrderId,
-    Sale, Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, DomainEvent, Email, IdempotencyRecord, Mail, MailId, Millis, Order,
+    OrderId, Sale, Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId,
+    invariants::Snapshot,
 };
 use gittix_runtime::{metrics::METRICS, tasks::supervise};
 use gittix_store::{
-    Commit, CommitError, CounterValue, FeedLog, Inspect, OrderScope, Store, Unavailable,
+    Commit, CommitError, CounterValue, FeedLog, Inspect, MailCounts, OrderScope, Store, Unavailable,
 };
 
 /// Time limit of the start, including the indexes and the events of the last minutes.
@@ -323,6 +324,18 @@ impl Store for MongoStore {
     async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Unavailable> {
         let query = doc! { "email": email.as_str() };
         self.read(move |db| reads::find_one(db, CommitCollection::Users, query)).await
+    }
+
+    async fn mail(&self, id: MailId) -> Result<Option<Mail>, Unavailable> {
+        self.by_id(CommitCollection::Mails, id.to_string()).await
+    }
+
+    async fn mails_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Mail>, Unavailable> {
+        self.read(move |db| reads::mails_due(db, now, limit)).await
+    }
+
+    async fn mail_counts(&self) -> Result<MailCounts, Unavailable> {
+        self.read(reads::mail_counts).await
     }
 
     async fn session(&self, digest: &SessionDigest) -> Result<Option<Session>, Unavailable> {

@@ -17,8 +17,8 @@ use super::{
     },
 };
 use gittix_domain::{
-    Delivery, DomainEvent, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, UserId,
-    Version,
+    Delivery, DomainEvent, IdempotencyRecord, Mail, MailState, Millis, Session, SlotChange,
+    Timestamp, User, UserId, Version,
 };
 use gittix_store::{Commit, CommitError, Write};
 
@@ -142,6 +142,7 @@ impl Prepared {
                 );
             }
             Write::User(user) => self.user(user)?,
+            Write::Mail(mail) => self.mail(mail)?,
             Write::OpenSession { session, user_version } => {
                 self.open_session(session, *user_version)?
             }
@@ -242,6 +243,23 @@ impl Prepared {
                 rawdoc! { "_id": id.to_string(), "locks": RawArrayBuf::new() },
             );
         }
+        Ok(())
+    }
+
+    fn mail(&mut self, mail: &Mail) -> Result<(), Error> {
+        let mut document = serialize_to_raw_document_buf(mail)?;
+        if let Some(due_at) = mail.due_at() {
+            document.append(cstr!("nextAt"), due_at.0);
+        }
+        match mail.state {
+            MailState::Sent { sent_at } => {
+                let kept = Millis::from_mins(24 * 60 * Mail::SENT_KEPT_DAYS);
+                document.append(cstr!("purgeAt"), date(sent_at + kept));
+            }
+            MailState::Dead { .. } => document.append(cstr!("dead"), true),
+            MailState::Queued { .. } | MailState::Claimed { .. } => {}
+        }
+        self.versioned(CommitCollection::Mails, mail.id.uuid(), mail.version, document);
         Ok(())
     }
 

@@ -13,9 +13,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{fault::fault, schema::CommitCollection};
 use gittix_domain::{
-    Charge, ChargeId, Millis, Order, OrderId, Sale, Ticket, TicketId, Timestamp, UserId,
+    Charge, ChargeId, Mail, Millis, Order, OrderId, Sale, Ticket, TicketId, Timestamp, UserId,
 };
-use gittix_store::{CounterValue, OrderScope};
+use gittix_store::{CounterValue, MailCounts, OrderScope};
 
 /// Time limit of the server for one read (`maxTimeMS`).
 pub(super) const READ_WORK_MAX: Duration = Duration::from_millis(1800);
@@ -227,6 +227,20 @@ pub(super) async fn charges_open(
 ) -> Result<Vec<Charge>> {
     let query = doc! { "open": true, "updatedAt": { "$lte": cutoff.0 } };
     page(&db, CommitCollection::Charges, query, after.map(|id| id.to_string()), limit).await
+}
+
+pub(super) async fn mails_due(db: Database, now: Timestamp, limit: usize) -> Result<Vec<Mail>> {
+    let due = doc! { "nextAt": { "$lte": now.0 } };
+    listed(db.collection(CommitCollection::Mails.name()), due, doc! { "nextAt": 1 }, limit).await
+}
+
+pub(super) async fn mail_counts(db: Database) -> Result<MailCounts> {
+    let mails = db.collection::<Document>(CommitCollection::Mails.name());
+    let waiting = doc! { "nextAt": { "$exists": true } };
+    Ok(MailCounts {
+        waiting: mails.count_documents(waiting).max_time(READ_WORK_MAX).await?,
+        dead: mails.count_documents(doc! { "dead": true }).max_time(READ_WORK_MAX).await?,
+    })
 }
 
 pub(super) async fn declines_of(db: Database, user: UserId) -> Result<Vec<Timestamp>> {

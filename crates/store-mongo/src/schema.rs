@@ -2,7 +2,7 @@
 //!
 //! Documents are the domain types in their serde form. Some have additional fields, which reads of
 //! the domain type ignore: `purgeAt` (a BSON date, for the TTL indexes), `open` on a charge that is
-//! not Final, and `signIns` on a user. Each index exists for the query in the comment next to it;
+//! not Final, `nextAt` or `dead` on a mail that was not sent, and `signIns` on a user. Each index exists for the query in the comment next to it;
 //! the indexes on `purgeAt` exist for MongoDB's TTL deletion.
 
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub(super) enum CommitCollection {
     Orders,
     Charges,
     Users,
+    /// The outbox.
+    Mails,
     /// Locks and declined payments of each user: `{_id: user, locks: [order], declines: [ms]}`. It
     /// is separate from the user, because it is written at other times and on other conditions. It
     /// is created with the user.
@@ -34,11 +36,12 @@ pub(super) enum CommitCollection {
 }
 
 impl CommitCollection {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Tickets,
         Self::Orders,
         Self::Charges,
         Self::Users,
+        Self::Mails,
         Self::Slots,
         Self::Sessions,
         Self::Idempotency,
@@ -51,6 +54,7 @@ impl CommitCollection {
             Self::Orders => "orders",
             Self::Charges => "charges",
             Self::Users => "users",
+            Self::Mails => "mails",
             Self::Slots => "slots",
             Self::Sessions => "sessions",
             Self::Idempotency => "idempotency",
@@ -122,6 +126,16 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
         (
             CommitCollection::Users.name(),
             vec![index(doc! { "email": 1 }, IndexOptions::builder().unique(true).build())],
+        ),
+        (
+            CommitCollection::Mails.name(),
+            vec![
+                // mails_due, and the number of mails to send
+                index(doc! { "nextAt": 1 }, where_exists("nextAt")),
+                // the number of dead mails
+                index(doc! { "dead": 1 }, where_exists("dead")),
+                expiry(),
+            ],
         ),
         // closing all sessions of a user
         (CommitCollection::Sessions.name(), vec![index(doc! { "user": 1 }, plain()), expiry()]),

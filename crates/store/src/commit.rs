@@ -1,8 +1,8 @@
 //! A commit: its writes, its events, and its errors.
 
 use gittix_domain::{
-    Charge, Decision, Delivery, DomainEvent, IdempotencyRecord, Order, Session, SessionDigest,
-    SlotChange, Ticket, Timestamp, User, UserId, Version,
+    Charge, Decision, Delivery, DomainEvent, IdempotencyRecord, Mail, Order, Session,
+    SessionDigest, SlotChange, Ticket, Timestamp, User, UserId, Version,
 };
 
 /// A set of writes and events that a store applies atomically.
@@ -18,7 +18,7 @@ pub struct Commit {
 
 /// One write of a commit.
 ///
-/// A ticket, order, charge or user of version `v` replaces only version `v - 1`. Version 0 requires
+/// A ticket, order, charge, user or mail of version `v` replaces only version `v - 1`. Version 0 requires
 /// that the document does not exist. Otherwise the commit fails with [`CommitError::Stale`].
 #[derive(Debug, Clone)]
 pub enum Write {
@@ -27,6 +27,8 @@ pub enum Write {
     Charge(Charge),
     /// No other user may have the email: otherwise [`CommitError::EmailInUse`].
     User(User),
+    /// An entry of the outbox.
+    Mail(Mail),
     /// A new session. The stored user must have the version `user_version`: otherwise
     /// [`CommitError::Stale`]. This prevents a sign-in with the old password from succeeding after
     /// the password was changed.

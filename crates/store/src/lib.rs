@@ -1,12 +1,12 @@
 //! Durable state: one trait, two implementations, and one contract suite that both pass
 //! (`tests/suite/store`).
 //!
-//! [`Store::commit`] writes tickets, orders, charges, users, sessions, slots, declines, idempotency
-//! records, deliveries and events. A commit is written completely or not at all. Tickets, orders,
-//! charges and users are written on the condition that the stored document still has the version
-//! that the decision read. [`Store::feed`] returns the committed events in commit order. Secrets,
-//! marks and counters are written by other methods, and [`Store::purge`] removes old records. The
-//! other methods are reads.
+//! [`Store::commit`] writes tickets, orders, charges, users, mails, sessions, slots, declines,
+//! idempotency records, deliveries and events. A commit is written completely or not at all.
+//! Tickets, orders, charges, users and mails are written on the condition that the stored document
+//! still has the version that the decision read. [`Store::feed`] returns the committed events in
+//! commit order. Secrets, marks and counters are written by other methods, and [`Store::purge`]
+//! removes old records. The other methods are reads.
 //!
 //! A store enforces versions, unique keys and the limit of locks that a commit names, and removes
 //! old records. It decides nothing else about tickets.
@@ -22,8 +22,9 @@ pub use cursor::Cursor;
 pub use feed::{FeedLog, FeedReader, FeedStep, RecordedEvent};
 
 use gittix_domain::{
-    Charge, ChargeId, Delivery, DomainEvent, Email, IdempotencyRecord, Millis, Order, OrderId,
-    Sale, Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, DomainEvent, Email, IdempotencyRecord, Mail, MailId, Millis, Order,
+    OrderId, Sale, Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId,
+    invariants::Snapshot,
 };
 
 /// Error of a call that failed or did not return in time.
@@ -37,6 +38,15 @@ pub struct CounterValue {
     pub hits: u64,
     /// End of the counter's window. Has no meaning if `hits` is 0.
     pub ends_at: Timestamp,
+}
+
+/// Numbers of entries of the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MailCounts {
+    /// Mails that wait for a sending, or that a sender has claimed.
+    pub waiting: u64,
+    /// Mails that are not tried again.
+    pub dead: u64,
 }
 
 /// Selection of a buyer's orders, by status.
@@ -141,6 +151,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     async fn user(&self, id: UserId) -> Result<Option<User>, Unavailable>;
     async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Unavailable>;
+    async fn mail(&self, id: MailId) -> Result<Option<Mail>, Unavailable>;
+    /// Returns the mails that may be claimed at `now`, the longest due first, at most `limit`.
+    async fn mails_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Mail>, Unavailable>;
+    /// Returns the numbers of mails that were not sent.
+    async fn mail_counts(&self) -> Result<MailCounts, Unavailable>;
     /// Returns the session with this digest, also if it is expired and not purged yet.
     async fn session(&self, digest: &SessionDigest) -> Result<Option<Session>, Unavailable>;
     /// Returns the record of (user, key), with any fingerprint.
@@ -172,9 +187,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Sets the counter `key` back to zero.
     async fn clear_count(&self, key: &str) -> Result<(), Unavailable>;
 
-    /// Removes expired sessions and counters, and old idempotency records (24 h), deliveries (7
-    /// days) and events (30 days). The embedded store also removes the declines of users whose
-    /// declines are all older than 24 h.
+    /// Removes expired sessions and counters, and old idempotency records (24 h), deliveries and
+    /// mails that were sent (7 days), and events (30 days). The embedded store also removes the
+    /// declines of users whose declines are all older than 24 h.
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable>;
 
     /// Waits until the store has failed in a way that only a restart of the process repairs, and

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bson::{Bson, Document, doc};
 use gittix::{
-    domain::{ChargeId, Order, OrderId, SessionDigest, TicketId, UserId},
+    domain::{ChargeId, MailId, Order, OrderId, SessionDigest, TicketId, UserId},
     store::{Inspect, embedded::EmbeddedStore, mongo::MongoStore},
 };
 use redb::{Database, TableDefinition};
@@ -23,6 +23,9 @@ const CHARGE: &str = "01990000-0000-7000-8000-000000000005";
 const FAILED_CHARGE: &str = "01990000-0000-7000-8000-000000000006";
 const NEW_CHARGE: &str = "01990000-0000-7000-8000-000000000007";
 const BUYER: &str = "01990000-0000-7000-8000-000000000009";
+const NEW_USER: &str = "01990000-0000-7000-8000-00000000000a";
+const MAIL: &str = "01990000-0000-7000-8000-00000000000b";
+const DEAD_MAIL: &str = "01990000-0000-7000-8000-00000000000c";
 const SESSION: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 const KEY: &str = "5f2c";
 const EVENT: &str = "evt_1";
@@ -113,6 +116,35 @@ fn stored() -> Vec<(&'static str, Document)> {
             },
         ),
         (
+            "users",
+            doc! {
+                "_id": NEW_USER, "email": "ann@example.com", "emailVerified": true,
+                "pendingEmail": "ann@example.org", "passwordHash": "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA",
+                "tokens": [{ "purpose": "verify", "digest": "d1ge57", "email": "ann@example.com", "expiresAt": 1_800_086_400_000_i64 }],
+                "version": 1_i64, "createdAt": 1_800_000_000_000_i64, "updatedAt": 1_800_000_001_000_i64,
+            },
+        ),
+        (
+            "mails",
+            doc! {
+                "_id": MAIL, "to": "ann@example.com",
+                "content": {
+                    "template": "verifyEmail", "templateVersion": 1, "user": NEW_USER, "nonce": "00ff",
+                    "expiresAt": 1_800_086_400_000_i64,
+                },
+                "state": "Claimed", "by": "gittix-0", "until": 1_800_000_120_000_i64,
+                "attempts": 1_i64, "version": 1_i64, "createdAt": 1_800_000_000_000_i64, "updatedAt": 1_800_000_000_000_i64,
+            },
+        ),
+        (
+            "mails",
+            doc! {
+                "_id": DEAD_MAIL, "to": "bob@example.com", "content": { "template": "resetRequested" },
+                "state": "Dead", "diedAt": 1_800_000_001_000_i64, "reason": "no such mailbox",
+                "attempts": 20_i64, "version": 40_i64, "createdAt": 1_800_000_000_000_i64, "updatedAt": 1_800_000_001_000_i64,
+            },
+        ),
+        (
             "sessions",
             doc! { "_id": SESSION, "user": BUYER, "createdAt": 1_800_000_000_000_i64, "expiresAt": 1_900_000_000_000_i64 },
         ),
@@ -135,6 +167,7 @@ async fn written_again(store: &dyn Inspect, collection: &str, stored: &Document)
         "orders" => document(store.order(OrderId::new(id(text))).await),
         "charges" => document(store.charge(ChargeId::new(id(text))).await),
         "users" => document(store.user(UserId::new(id(text))).await),
+        "mails" => document(store.mail(MailId::new(id(text))).await),
         "sessions" => document(store.session(&SessionDigest::new(text.into())).await),
         "idempotency" => document(store.idempotency(UserId::new(id(BUYER)), KEY).await),
         "deliveries" => document(store.delivery(text).await),

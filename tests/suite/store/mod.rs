@@ -9,6 +9,7 @@ mod feed;
 mod golden;
 mod guards;
 mod lists;
+mod mails;
 mod mongo;
 mod purge;
 mod sales;
@@ -80,6 +81,12 @@ contract! {
         orders_are_listed_by_buyer_and_scope
         charges_are_listed_by_order
         open_charges_are_listed_by_age;
+    mails:
+        mail_replaces_only_its_previous_version
+        one_of_many_claims_of_a_mail_succeeds
+        mails_are_due_in_the_order_of_their_time
+        dead_mail_that_is_tried_again_is_due
+        sent_mail_is_purged_after_a_week;
     feed:
         feed_has_the_commit_order_of_64_committers
         reader_resumes_after_any_cursor

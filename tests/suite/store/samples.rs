@@ -67,7 +67,10 @@ pub fn user(n: u128, email: &str, version: Version) -> User {
     User {
         id: user_id(n),
         email,
+        email_verified: false,
+        pending_email: None,
         password_hash: "$argon2id$".into(),
+        tokens: Vec::new(),
         version,
         created_at: at(0),
         updated_at: at(0),
