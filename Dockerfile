@@ -34,6 +34,7 @@ COPY build.rs build.rs
 COPY build build
 COPY crates crates
 COPY src src
+COPY templates templates
 COPY web web
 # COPY keeps the modification times, which may be older than those of the empty files that were built above.
 RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs \

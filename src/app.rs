@@ -25,6 +25,7 @@ use crate::{
     config::{Config, Switch},
     domain::ReplicaName,
     http,
+    mail::{MailSender, Outbox},
     store::Store,
     tasks::{essential_ended, keep_running},
     ws,
@@ -179,7 +180,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     });
     opening::load(&config, &catalog, &startup).await?;
 
-    let actors = start_actors(&config, opened, catalog.clone(), replica, &arbiters);
+    let outbox = Outbox::new(opened.token_key.clone());
+    start_mails(&config, &opened, outbox.clone(), &replica, addr, &arbiters[0])?;
+    let actors = start_actors(&config, opened, catalog.clone(), replica, outbox, &arbiters);
     let hub = ws::Hub::start(store.feed().clone(), clock.clone(), socket_limits);
     let readiness = http::Readiness::new(Arc::new(StoreHealth(Arc::clone(&store))), clock.clone());
     startup.finish(http::AppState {
@@ -226,15 +229,38 @@ fn serve(
     Ok(servers)
 }
 
+/// Starts the task that sends mails.
+fn start_mails(
+    config: &Config,
+    opened: &OpenedStore,
+    outbox: Outbox,
+    replica: &ReplicaName,
+    addr: SocketAddr,
+    arbiter: &Arbiter,
+) -> Result<(), StartError> {
+    let sender = Arc::new(MailSender {
+        store: Arc::clone(&opened.store),
+        clock: opened.clock.clone(),
+        replica: replica.clone(),
+        outbox,
+        transport: config.mail.transport(&config.data_dir).map_err(StartError)?,
+        letterhead: config.mail.letterhead(),
+        origin: config.pages_origin(addr),
+    });
+    arbiter.spawn_fn(move || keep_running("mail_sender", move || Arc::clone(&sender).run()));
+    Ok(())
+}
+
 fn start_actors(
     config: &Config,
     opened: OpenedStore,
     catalog: Catalog,
     replica: ReplicaName,
+    outbox: Outbox,
     arbiters: &[Arbiter],
 ) -> Actors {
     let (reversals, charges_to_reverse) = mpsc::channel(Actors::CHARGES_TO_REVERSE_MAX);
-    let OpenedStore { store, clock, processor, idempotency_secret } = opened;
+    let OpenedStore { store, clock, processor, idempotency_secret, .. } = opened;
     let network_locks = NetworkLocks::new(config.locks_per_network_max());
     let context = Arc::new(ActorContext {
         store,
@@ -243,6 +269,7 @@ fn start_actors(
         clock,
         policy: config.policy(),
         replica,
+        outbox,
         charges_to_reverse: reversals,
         network_locks,
     });

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::{
     domain::{Millis, Policy, ReplicaName},
+    mail::MailConfig,
     payments::{config::PaymentConfig, processor_config::Mode},
     settings::{parse_duration, parse_duration_or_zero},
 };
@@ -93,6 +94,9 @@ pub struct Config {
     /// Permit the sandbox or a test key of Stripe although the first public origin is https.
     #[arg(long, env = "GITTIX_ALLOW_SANDBOX", default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_sandbox: bool,
+    /// Settings of mails.
+    #[command(flatten)]
+    pub mail: MailConfig,
     /// Settings of the payment processors.
     #[command(flatten)]
     pub payments: PaymentConfig,
@@ -220,6 +224,7 @@ impl Config {
             return Err("GITTIX_PAYMENT_WINDOW must not be longer than GITTIX_LOCK_DURATION".into());
         }
         self.payments.check()?;
+        self.mail.check(!self.public_origin.is_empty())?;
         let mode = self.payments.mode();
         if self.is_https() && mode != Some(Mode::Live) && !self.allow_sandbox {
             let lacking = if mode.is_none() { "is not set" } else { "is a test key" };
@@ -235,6 +240,16 @@ impl Config {
     /// Returns whether browsers reach this server by https, according to the first public origin.
     pub fn is_https(&self) -> bool {
         self.public_origin.first().is_some_and(Origin::is_https)
+    }
+
+    /// Returns the origin of absolute addresses in pages and mails: the first public origin, or the
+    /// address that the server listens on.
+    pub fn pages_origin(&self, addr: SocketAddr) -> String {
+        match self.public_origin.first() {
+            Some(origin) => origin.as_str().to_owned(),
+            None if addr.ip().is_unspecified() => format!("http://localhost:{}", addr.port()),
+            None => format!("http://{addr}"),
+        }
     }
 
     /// Returns the rules of locks, payments and listings.

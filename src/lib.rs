@@ -20,6 +20,7 @@
 //! | [`clock`], [`tasks`], [`metrics`], [`settings`], [`http_client`], [`data_folder`] | `gittix-runtime` | What every layer with I/O uses: time, supervision, metrics, values of settings, HTTP clients and private files. |
 //! | [`catalog`] | this one | All tickets in memory: it answers lists and searches, and refuses early. |
 //! | [`actors`] | this one | Ticket actors and registries: they load, decide, commit, and bring payments to their end. |
+//! | [`mail`] | this one | Mails: the outbox, the texts, and the sending. |
 //! | [`wire`] | this one | The public JSON forms in responses and frames. |
 //! | [`ws`] | this one | The WebSocket: it sends the events of the feed to the browsers. |
 //! | [`http`] | this one | Routes, checks of requests, handlers, pages, and the HTTP server. |
@@ -59,6 +60,7 @@ pub mod config;
 pub mod demo;
 pub mod http;
 pub mod logging;
+pub mod mail;
 pub mod probe;
 pub mod wire;
 pub mod ws;

@@ -1,4 +1,4 @@
-//! The program: `gittix serve` (the default), `gittix demo` and `gittix health`.
+//! The program: `gittix serve` (the default), `gittix demo`, `gittix health` and `gittix mail test`.
 
 use std::process::ExitCode;
 
@@ -9,6 +9,7 @@ use gittix::{
     app,
     config::{Config, without_credentials},
     demo, logging,
+    mail::MailTest,
     probe::Probe,
 };
 
@@ -30,6 +31,15 @@ enum CliCommand {
     Demo(demo::Demo),
     /// Check a running server; exits with 0 if it is healthy, with 1 if not.
     Health(Probe),
+    /// Check the settings of mails.
+    #[command(subcommand)]
+    Mail(MailCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum MailCommand {
+    /// Send one mail with the settings of the server; says in one line what is wrong.
+    Test(Box<MailTest>),
 }
 
 /// Exit code: a setting is not valid, the server could not start with it, or the demo could not
@@ -57,6 +67,9 @@ fn main() -> ExitCode {
         None => serve(cli.serve),
         Some(CliCommand::Serve(config)) => serve(*config),
         Some(CliCommand::Demo(demo)) => run_demo(demo).map_err(|error| (error, EXIT_USAGE)),
+        Some(CliCommand::Mail(MailCommand::Test(test))) => {
+            run_mail_test(&test).map_err(|error| (error, EXIT_UNHEALTHY))
+        }
         Some(CliCommand::Health(probe)) => probe.ask().map_err(|error| (error, EXIT_UNHEALTHY)),
     };
     done.map_or_else(|(error, code)| fail(&error, code), |()| ExitCode::SUCCESS)
@@ -75,6 +88,11 @@ fn serve(config: Config) -> Result<(), (String, u8)> {
 fn run_demo(demo: demo::Demo) -> Result<(), String> {
     let _log = logging::start("info", gittix::config::LogFormat::Text)?;
     actix::System::new().block_on(demo::run(demo)).map_err(|error| error.to_string())
+}
+
+fn run_mail_test(test: &MailTest) -> Result<(), String> {
+    let _log = logging::start("info", gittix::config::LogFormat::Text)?;
+    actix::System::new().block_on(test.run())
 }
 
 fn fail(error: &str, code: u8) -> ExitCode {

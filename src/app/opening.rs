@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     config::Config,
     http::Startup,
+    mail::TokenKey,
     payments::{
         Processor,
         processor_config::{Mode, ProcessorConfig},
@@ -44,6 +45,7 @@ pub(super) struct OpenedStore {
     pub clock: Clock,
     pub processor: Arc<dyn Processor>,
     pub idempotency_secret: [u8; 32],
+    pub token_key: TokenKey,
 }
 
 /// The reason why an attempt failed: one line with the name of the setting.
@@ -130,6 +132,7 @@ async fn attempt(config: &Config) -> Result<OpenedStore, OpenError> {
     let clock = Clock::starting_at(time);
     clock.measured(time, asked);
     let idempotency_secret = store.secret("idempotency").await.map_err(unavailable)?;
+    let token_key = TokenKey::new(store.secret("mail-tokens").await.map_err(unavailable)?);
     let processor = match payments {
         PaymentSource::Processor(processor) => {
             let digest_key = store.secret(processor.name()).await.map_err(unavailable)?;
@@ -141,7 +144,7 @@ async fn attempt(config: &Config) -> Result<OpenedStore, OpenError> {
             Arc::new(Sandbox::new(ledger, store.secret("sandbox").await.map_err(unavailable)?))
         }
     };
-    Ok(OpenedStore { store, clock, processor, idempotency_secret })
+    Ok(OpenedStore { store, clock, processor, idempotency_secret, token_key })
 }
 
 /// The configured processor, or the sandbox's ledger.

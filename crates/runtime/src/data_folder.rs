@@ -18,6 +18,9 @@ const OTHERS: u32 = 0o077;
 /// `/tmp`.
 const OWN_EXTENSION: &str = "redb";
 
+/// Folder for mails in the data folder.
+pub const OUTBOX: &str = "outbox";
+
 /// Creates `folder` with mode 0700. An existing folder that holds only files of this program gets
 /// this mode too. A folder that holds other files, or whose mode cannot be changed, keeps its mode,
 /// and a warning is logged.
@@ -65,14 +68,14 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Returns whether `folder` holds only files of this program and `lost+found`, which some file
+/// Returns whether `folder` holds only files of this program, mails and `lost+found`, which some file
 /// systems create.
 fn holds_only_own_files(folder: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
         let is_own =
             Path::new(&name).extension().is_some_and(|extension| extension == OWN_EXTENSION);
-        if !is_own && name != "lost+found" {
+        if !is_own && name != OUTBOX && name != "lost+found" {
             return Ok(false);
         }
     }
@@ -119,6 +122,7 @@ mod tests {
         let scratch = Scratch::new("own");
         let file = scratch.0.join("sandbox.redb");
         fs::write(&file, "").expect("written");
+        fs::create_dir(scratch.0.join(OUTBOX)).expect("created");
         fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("set");
         prepare(&scratch.0).expect("prepared");
         open_file(&file).expect("opened");

@@ -170,6 +170,13 @@ metrics! {
     public_origin_https: IntGauge("gittix_public_origin_https");
     /// Sign-ins and changes of an account that failed, by reason.
     sign_ins_failed: IntCounterVec("gittix_sign_ins_failed_total", "reason" in ["wrong_credentials", "wrong_current_password", "too_many_failures"]);
+    /// Attempts to send a mail, by outcome: sent, failed and tried again, given up (dead), or dropped
+    /// because the address has no account.
+    mails: IntCounterVec("gittix_mails_total", "outcome" in ["sent", "failed", "dead", "dropped"]);
+    /// Mails of all replicas that wait for a sending.
+    mails_waiting: IntGauge("gittix_mails_waiting");
+    /// Mails of all replicas that were given up. An operator must examine them.
+    mails_dead: IntGauge("gittix_mails_dead");
     /// WebSocket connections open.
     sockets: IntGauge("gittix_websockets");
     /// Frames queued for WebSocket connections, by kind. Replayed frames, resets and close frames

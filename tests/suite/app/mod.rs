@@ -7,8 +7,10 @@
 mod answer;
 mod client;
 mod database;
+pub mod mailbox;
 pub mod raw;
 mod server;
+pub mod smtp;
 mod socket;
 pub mod stripe;
 pub mod world;

@@ -249,7 +249,10 @@ fn writes_of(seeded: &Seeded, now: Timestamp) -> [Write; 2] {
         id: seeded.id,
         email: Email::parse(&seeded.email).expect("a plain address"),
         // This is not the hash of any known password.
+        email_verified: false,
+        pending_email: None,
         password_hash: "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into(),
+        tokens: Vec::new(),
         version: 0,
         created_at: now,
         updated_at: now,
