@@ -41,7 +41,10 @@ pub async fn stored_tickets(db: &Database, count: usize) -> Vec<Commit> {
         let user = User {
             id: buyer,
             email,
+            email_verified: false,
+            pending_email: None,
             password_hash: "none".into(),
+            tokens: Vec::new(),
             version: 0,
             created_at: AT,
             updated_at: AT,

@@ -10,6 +10,7 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     domain::{Charge, ChargeState, Decision, Policy, ReplicaName, Ticket, Timestamp},
+    mail::Outbox,
     payments::Processor,
     store::Store,
 };
@@ -23,6 +24,8 @@ pub struct ActorContext {
     pub clock: Clock,
     pub policy: Policy,
     pub replica: ReplicaName,
+    /// Makes mails, which a commit writes together with their cause.
+    pub outbox: Outbox,
     /// Queue of charges that are Reversing. The order registry voids or refunds them.
     /// Reconciliation finds the charges for which the queue has no room.
     pub charges_to_reverse: mpsc::Sender<Charge>,

@@ -32,6 +32,12 @@ pub enum ActorError {
     /// The payment processor has no such token.
     #[error("the payment processor has no such token")]
     UnknownToken,
+    /// The token of a link is unknown, was used, was replaced by a newer one, or has expired.
+    #[error("the token is not valid")]
+    InvalidToken,
+    /// There were too many mails to this address, or from this network.
+    #[error("too many mails")]
+    TooManyMails { retry_after: Millis },
     /// There were too many attempts to sign in.
     #[error("too many attempts")]
     TooManySignInAttempts { retry_after: Millis },

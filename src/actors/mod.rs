@@ -11,6 +11,7 @@
 //! charges is checked here too. The quota of listings, the declines of a buyer, the locks per
 //! network and the rules of accounts are checked only here.
 
+mod account_links;
 mod accounts;
 mod admission;
 mod context;
@@ -18,6 +19,7 @@ mod error;
 mod hash_queue;
 mod idempotency;
 mod in_flight;
+mod mail_limits;
 mod network_locks;
 mod open_charges;
 mod order_service;

@@ -57,6 +57,10 @@ pub(super) fn password_changed(user: UserId, network: IpAddr) {
     tracing::info!(target: "gittix::security", event = "password_changed", %user, %network, "password changed");
 }
 
+pub(super) fn email_verified(user: UserId, network: IpAddr) {
+    tracing::info!(target: "gittix::security", event = "email_verified", %user, %network, "email address verified");
+}
+
 /// Logs that a session was ended because of too many wrong passwords.
 pub(super) fn session_ended(user: UserId, network: IpAddr) {
     tracing::info!(target: "gittix::security", event = "session_ended", %user, %network, "session ended after wrong passwords");

@@ -7,6 +7,7 @@ use super::{
     ActorError,
     accounts::{Browser, SessionToken, SignedIn, UserUpdate, UserUpdated},
     context::{ActorContext, new_id},
+    mail_limits::MailLimits,
     passwords::{PasswordCheck, Passwords},
     security::{self, SignInFailure},
     sessions::{Sessions, new_token},
@@ -24,16 +25,17 @@ use crate::{
 /// it, all on its thread.
 #[derive(Debug)]
 pub(super) struct UserService {
-    context: Arc<ActorContext>,
-    sessions: Sessions,
+    pub(super) context: Arc<ActorContext>,
+    pub(super) sessions: Sessions,
     limits: SignInLimits,
-    passwords: Passwords,
+    pub(super) mail_limits: MailLimits,
+    pub(super) passwords: Passwords,
     session_ttl: Millis,
 }
 
 impl UserService {
     /// Maximum number of tries of a change. It is tried again if the user was changed meanwhile.
-    const TRIES_MAX: usize = 4;
+    pub(super) const TRIES_MAX: usize = 4;
     /// Number of wrong `currentPassword` in a row, on all replicas together, that ends a session.
     const WRONG_CURRENT_PASSWORDS_MAX: u64 = 10;
 
@@ -42,9 +44,10 @@ impl UserService {
         context: Arc<ActorContext>,
         sessions: Sessions,
         limits: SignInLimits,
+        mail_limits: MailLimits,
         session_ttl: Millis,
     ) -> Self {
-        Self { context, sessions, limits, passwords: Passwords::start(), session_ttl }
+        Self { context, sessions, limits, mail_limits, passwords: Passwords::start(), session_ttl }
     }
 
     pub(super) async fn sign_up(
@@ -64,16 +67,22 @@ impl UserService {
         let user = User {
             id: UserId::new(new_id()),
             email,
+            email_verified: false,
+            pending_email: None,
             password_hash,
+            tokens: Vec::new(),
             version: 0,
             created_at: now,
             updated_at: now,
         };
         let public_user = PublicUser::from(&user);
         let (token, session) = self.new_session(user.id, now);
-        let writes = vec![Write::User(user), Write::OpenSession { session, user_version: 0 }];
+        let (user, mail) = self.verification_mail(user, browser.network, now).await?;
+        let mut writes = vec![Write::User(user), Write::OpenSession { session, user_version: 0 }];
+        writes.extend(mail.map(Write::Mail));
         let events = vec![DomainEvent::UserCreated { user: public_user.clone() }];
         self.commit_session(Commit { writes, events, at: now }, browser).await?;
+        self.context.outbox.wake();
         security::signed_up(public_user.id, browser.network);
         Ok((public_user, token))
     }
@@ -141,7 +150,7 @@ impl UserService {
 
     /// Commits the writes that open a session, and ends the browser's earlier session in the same
     /// commit.
-    async fn commit_session(
+    pub(super) async fn commit_session(
         &self,
         mut commit: Commit,
         browser: &Browser,
@@ -160,7 +169,7 @@ impl UserService {
         Ok(())
     }
 
-    fn new_session(&self, user: UserId, now: Timestamp) -> (SessionToken, Session) {
+    pub(super) fn new_session(&self, user: UserId, now: Timestamp) -> (SessionToken, Session) {
         let (token, digest) = new_token();
         (token, Session { digest, user, created_at: now, expires_at: now + self.session_ttl })
     }
@@ -189,6 +198,7 @@ impl UserService {
         key: Option<IdempotencyKey>,
     ) -> Result<UserUpdated, ActorError> {
         let mut new_hash = None;
+        let mut may_mail = false;
         for _ in 0..Self::TRIES_MAX {
             let user =
                 self.context.store.user(signed_in.user).await?.ok_or(ActorError::NotSignedIn)?;
@@ -205,9 +215,15 @@ impl UserService {
             }
             self.right_current_password(&signed_in.session).await?;
             new_hash = new_hash.or(hash);
-            if new_hash.is_none() && email == user.email {
+            let changes_email = update.email.is_some() && email != *user.address_to_verify();
+            if new_hash.is_none() && !changes_email {
                 return Ok(UserUpdated { public_user: PublicUser::from(&user), token: None });
             }
+            if changes_email && email != user.email && !may_mail {
+                self.check_new_address(&email, network).await?;
+                may_mail = true;
+            }
+            let email = Some(email).filter(|_| changes_email);
             match self.write_update(user, email, new_hash.clone(), key.clone()).await {
                 Err(CommitError::Stale) => {}
                 written => {
@@ -220,6 +236,18 @@ impl UserService {
             }
         }
         Err(ActorError::Busy("user"))
+    }
+
+    /// Checks that a user may request the confirmation of `email`. The address may be taken until it
+    /// is confirmed: the store's unique index makes the final decision.
+    async fn check_new_address(&self, email: &Email, network: IpAddr) -> Result<(), ActorError> {
+        if self.context.store.user_by_email(email).await?.is_some() {
+            return Err(ActorError::EmailInUse);
+        }
+        if !self.mail_limits.permit(email, network).await? {
+            return Err(ActorError::TooManyMails { retry_after: MailLimits::WINDOW });
+        }
+        Ok(())
     }
 
     /// Counts a wrong `currentPassword`, and ends the session after too many in a row. Returns the
@@ -268,7 +296,7 @@ impl UserService {
     async fn write_update(
         &self,
         user: User,
-        email: Email,
+        new_email: Option<Email>,
         new_hash: Option<String>,
         key: Option<IdempotencyKey>,
     ) -> Result<UserUpdated, CommitError> {
@@ -276,12 +304,24 @@ impl UserService {
         // The user may change the password because an attacker has the session token. So the
         // session is replaced.
         let renewed = new_hash.as_ref().map(|_| self.new_session(user.id, now));
-        let password_hash = new_hash.unwrap_or_else(|| user.password_hash.clone());
-        let user =
-            User { email, password_hash, version: user.version + 1, updated_at: now, ..user };
+        let user = match new_hash {
+            // Older tokens are void.
+            Some(password_hash) => User { password_hash, tokens: Vec::new(), ..user },
+            None => user,
+        };
+        let (user, mail) = match new_email {
+            Some(email) if email != user.email => {
+                let user = user.with_pending_email(email);
+                let (user, mail) = self.context.outbox.verification(user, now);
+                (user, Some(mail))
+            }
+            Some(email) => (user.with_pending_email(email), None),
+            None => (user, None),
+        };
+        let user = User { version: user.version + 1, updated_at: now, ..user };
         let (public_user, user_version) = (PublicUser::from(&user), user.version);
         let mut commit = Commit {
-            writes: vec![Write::User(user)],
+            writes: [Write::User(user)].into_iter().chain(mail.map(Write::Mail)).collect(),
             events: vec![DomainEvent::UserUpdated { user: public_user.clone() }],
             at: now,
         };
@@ -297,6 +337,7 @@ impl UserService {
         let outcome = Outcome::UserUpdated { user: public_user.clone() };
         let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
         self.context.store.commit(commit.with_idempotency_record(record)).await?;
+        self.context.outbox.wake();
         let token = renewed.map(|(token, session)| {
             self.sessions.revoke_all(public_user.id, Some(&session.digest));
             token

@@ -11,6 +11,7 @@ use super::{
     accounts::{Browser, SessionToken, SignedIn, UserUpdate, UserUpdated},
     admission::Admission,
     context::ActorContext,
+    mail_limits::MailLimits,
     sessions::Sessions,
     sign_in_limits::{AttemptKeys, SignInLimits},
     user_service::UserService,
@@ -58,6 +59,36 @@ struct SignIn {
 #[derive(Message)]
 #[rtype(result = "Result<(), ActorError>")]
 struct SignOut(SignedIn);
+
+#[derive(Message)]
+#[rtype(result = "Result<(), ActorError>")]
+struct ResendVerification {
+    signed_in: SignedIn,
+    network: IpAddr,
+    key: Option<IdempotencyKey>,
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<PublicUser, ActorError>")]
+struct Verify {
+    token: String,
+    network: IpAddr,
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<(), ActorError>")]
+struct RequestReset {
+    email: Email,
+    network: IpAddr,
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<(PublicUser, SessionToken), ActorError>")]
+struct ResetPassword {
+    token: String,
+    password: NewPassword,
+    browser: Browser,
+}
 
 #[derive(Message)]
 #[rtype(result = "Result<UserUpdated, ActorError>")]
@@ -126,6 +157,54 @@ impl Handler<UpdateUser> for UserRegistry {
     }
 }
 
+impl Handler<ResendVerification> for UserRegistry {
+    type Result = ResponseFuture<Result<(), ActorError>>;
+
+    fn handle(
+        &mut self,
+        ResendVerification { signed_in, network, key }: ResendVerification,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let service = Rc::clone(&self.service);
+        Box::pin(async move { service.resend_verification(&signed_in, network, key).await })
+    }
+}
+
+impl Handler<Verify> for UserRegistry {
+    type Result = ResponseFuture<Result<PublicUser, ActorError>>;
+
+    fn handle(&mut self, Verify { token, network }: Verify, _: &mut Context<Self>) -> Self::Result {
+        let service = Rc::clone(&self.service);
+        Box::pin(async move { service.verify(&token, network).await })
+    }
+}
+
+impl Handler<RequestReset> for UserRegistry {
+    type Result = ResponseFuture<Result<(), ActorError>>;
+
+    fn handle(
+        &mut self,
+        RequestReset { email, network }: RequestReset,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let service = Rc::clone(&self.service);
+        Box::pin(async move { service.request_reset(email, network).await })
+    }
+}
+
+impl Handler<ResetPassword> for UserRegistry {
+    type Result = ResponseFuture<Result<(PublicUser, SessionToken), ActorError>>;
+
+    fn handle(
+        &mut self,
+        ResetPassword { token, password, browser }: ResetPassword,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let service = Rc::clone(&self.service);
+        Box::pin(async move { service.reset_password(&token, password, &browser).await })
+    }
+}
+
 impl Users {
     /// Maximum number of requests to the registry at once. More are rejected.
     const ADMITTED_MAX: usize = 1024;
@@ -139,13 +218,21 @@ impl Users {
         let sessions = Sessions::new(Arc::clone(&context));
         let limits =
             SignInLimits::new(Arc::clone(&context.store), context.clock.clone(), is_limited);
+        let mail_limits =
+            MailLimits::new(Arc::clone(&context.store), context.clock.clone(), is_limited);
         let registry = {
             let (context, sessions, limits) =
                 (Arc::clone(&context), sessions.clone(), limits.clone());
             Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry {
                 // First, so that a panic in what follows ends the process.
                 _essential: EssentialTask::new("user registry"),
-                service: Rc::new(UserService::start(context, sessions, limits, session_ttl)),
+                service: Rc::new(UserService::start(
+                    context,
+                    sessions,
+                    limits,
+                    mail_limits,
+                    session_ttl,
+                )),
             })
         };
         let admission = Admission::new(Self::ADMITTED_MAX, "users");
@@ -185,6 +272,37 @@ impl Users {
     /// Revokes the session. A session that has ended already is no error.
     pub async fn sign_out(&self, signed_in: &SignedIn) -> Result<(), ActorError> {
         self.send(SignOut(signed_in.clone())).await
+    }
+
+    /// Sends the verification mail again, with a new link. Does nothing if the address is verified.
+    pub async fn resend_verification(
+        &self,
+        signed_in: &SignedIn,
+        network: IpAddr,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(), ActorError> {
+        self.send(ResendVerification { signed_in: signed_in.clone(), network, key }).await
+    }
+
+    /// Confirms the email address that the token of a link was sent to.
+    pub async fn verify(&self, token: String, network: IpAddr) -> Result<PublicUser, ActorError> {
+        self.send(Verify { token, network }).await
+    }
+
+    /// Records a request for a new password. The result is the same for every address, also for one
+    /// without an account.
+    pub async fn request_reset(&self, email: Email, network: IpAddr) -> Result<(), ActorError> {
+        self.send(RequestReset { email, network }).await
+    }
+
+    /// Sets a new password with the token of a link, ends all sessions, and opens a new one.
+    pub async fn reset_password(
+        &self,
+        token: String,
+        password: NewPassword,
+        browser: Browser,
+    ) -> Result<(PublicUser, SessionToken), ActorError> {
+        self.send(ResetPassword { token, password, browser }).await
     }
 
     /// Returns the user and session of a token, or `None` if the session has ended or expired.

@@ -120,12 +120,12 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
-            Charge, ChargeId, Delivery, Email, IdempotencyRecord, Millis, Order, OrderId, Sale,
-            Session, SessionDigest, TicketState, Timestamp, User, UserId,
+            Charge, ChargeId, Delivery, Email, IdempotencyRecord, Mail, MailId, Millis, Order,
+            OrderId, Sale, Session, SessionDigest, TicketState, Timestamp, User, UserId,
         },
         store::{
-            Commit, CommitError, CounterValue, Cursor, FeedLog, OrderScope, RecordedEvent,
-            feed::FeedLimits,
+            Commit, CommitError, CounterValue, Cursor, FeedLog, MailCounts, OrderScope,
+            RecordedEvent, feed::FeedLimits,
         },
     };
 
@@ -169,6 +169,9 @@ mod tests {
         async fn charges_open(&self, _: Timestamp, _: Option<ChargeId>, _: usize) -> Result<Vec<Charge>, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn user(&self, _: UserId) -> Result<Option<User>, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn user_by_email(&self, _: &Email) -> Result<Option<User>, Unavailable> { unreachable!("{UNSUPPORTED}") }
+        async fn mail(&self, _: MailId) -> Result<Option<Mail>, Unavailable> { unreachable!("{UNSUPPORTED}") }
+        async fn mails_due(&self, _: Timestamp, _: usize) -> Result<Vec<Mail>, Unavailable> { unreachable!("{UNSUPPORTED}") }
+        async fn mail_counts(&self) -> Result<MailCounts, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn session(&self, _: &SessionDigest) -> Result<Option<Session>, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn idempotency(&self, _: UserId, _: &str) -> Result<Option<IdempotencyRecord>, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn delivery(&self, _: &str) -> Result<Option<Delivery>, Unavailable> { unreachable!("{UNSUPPORTED}") }

@@ -58,6 +58,7 @@ codes! {
     MalformedJson = BAD_REQUEST "malformed_json" "The body is not JSON.";
     MalformedRequest = BAD_REQUEST "malformed_request" "The request is not valid HTTP.";
     InvalidSignature = BAD_REQUEST "invalid_signature" "The signature of the delivery could not be verified.";
+    InvalidToken = BAD_REQUEST "invalid_token" "This link is no longer valid.";
     NotSignedIn = UNAUTHORIZED "not_signed_in" "You are not signed in.";
     InvalidCredentials = UNAUTHORIZED "invalid_credentials" "Wrong email or password.";
     CardDeclined = PAYMENT_REQUIRED "card_declined" "The payment was declined.";
@@ -241,6 +242,12 @@ impl From<ActorError> for ApiError {
             ActorError::TooManySignInAttempts { retry_after } => {
                 Self::too_many_requests(retry_after)
             }
+            ActorError::InvalidToken => Self::new(Code::InvalidToken),
+            ActorError::TooManyMails { retry_after } => Self::with_message(
+                Code::TooManyRequests,
+                "Too many mails were sent. Try again later.",
+            )
+            .retry_after(retry_after),
             ActorError::TooManyListings => Self::new(Code::TooManyListings),
             ActorError::KeyUsed => Self::new(Code::IdempotencyInFlight),
             ActorError::Busy(what) => {

@@ -20,6 +20,7 @@ fn header_text(headers: &HeaderMap, name: HeaderName) -> &str {
 const CONTRACT: &[(u16, &str)] = &[
     (400, "validation_failed"),
     (400, "malformed_json"),
+    (400, "invalid_token"),
     (400, "invalid_signature"),
     (401, "not_signed_in"),
     (401, "invalid_credentials"),

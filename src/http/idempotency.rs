@@ -82,7 +82,11 @@ impl Effect for UserUpdated {
 /// Effect of a request without content in its response, such as a deletion.
 impl Effect for () {
     async fn replay(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
-        Ok(matches!(outcome, Outcome::TicketDeleted | Outcome::OrderCancelled).then_some(()))
+        let is_empty = matches!(
+            outcome,
+            Outcome::TicketDeleted | Outcome::OrderCancelled | Outcome::VerificationSent
+        );
+        Ok(is_empty.then_some(()))
     }
 }
 

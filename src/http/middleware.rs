@@ -125,7 +125,10 @@ async fn log_refused_access(response: &ServiceResponse<BoxBody>) {
 /// Adds the security headers of every response. Pages have a separate policy.
 pub(super) fn harden(headers: &mut HeaderMap, is_https: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    // Pages with a secret in their address have a stricter policy.
+    if !headers.contains_key(header::REFERRER_POLICY) {
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    }
     // If a browser shows JSON as a page, the page must not load anything.
     const CSP: HeaderName = header::CONTENT_SECURITY_POLICY;
     if !headers.contains_key(CSP) {

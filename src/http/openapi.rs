@@ -25,6 +25,7 @@ use super::{
     ),
     paths(
         super::users::sign_up, super::users::sign_in, super::users::sign_out, super::users::current, super::users::update,
+        super::users::verify, super::users::resend_verification, super::users::request_reset, super::users::reset_password,
         super::listing::list, super::tickets::create, super::tickets::get, super::tickets::edit, super::tickets::delist,
         super::orders::place, super::orders::list, super::orders::get, super::orders::cancel,
         super::charges::pay, super::charges::get, super::charges::confirm, super::charges::of_order, super::charges::pay_alias, super::webhook::receive,
@@ -279,6 +280,10 @@ mod tests {
             "post /api/users/signup",
             "post /api/users/signin",
             "post /api/users/signout",
+            "post /api/users/verify",
+            "post /api/users/verify/resend",
+            "post /api/users/reset",
+            "post /api/users/reset/confirm",
             "get /api/users/currentuser",
             "put /api/users/currentuser",
             "get /api/tickets",
@@ -372,6 +377,9 @@ mod tests {
                 "/api/users/signup",
                 "/api/users/signin",
                 "/api/users/signout",
+                "/api/users/verify",
+                "/api/users/reset",
+                "/api/users/reset/confirm",
                 "/api/webhooks/stripe",
             ]
             .contains(&path.as_str());

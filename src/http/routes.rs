@@ -24,6 +24,10 @@ pub fn configure(config: &mut ServiceConfig) {
     at("/api/users/signup").post(users::sign_up).mount(config);
     at("/api/users/signin").post(users::sign_in).mount(config);
     at("/api/users/signout").post(users::sign_out).mount(config);
+    at("/api/users/verify").post(users::verify).mount(config);
+    at("/api/users/verify/resend").post(users::resend_verification).mount(config);
+    at("/api/users/reset").post(users::request_reset).mount(config);
+    at("/api/users/reset/confirm").post(users::reset_password).mount(config);
     at("/api/users/currentuser").get(users::current).put(users::update).mount(config);
 
     at("/api/tickets/{id}")
@@ -56,6 +60,7 @@ pub fn configure(config: &mut ServiceConfig) {
         at(page.address).get(move |call| pages::show(call, page)).mount(config);
     }
     at(pages::FILE_ADDRESS).get(pages::file).mount(config);
+    at("/.well-known/change-password").get(pages::change_password).mount(config);
     at("/robots.txt").get(pages::robots).mount(config);
     at("/sitemap.xml").get(pages::sitemap).mount(config);
     at(docs::PAGE).get(docs::page).compressed().mount(config);

@@ -55,6 +55,59 @@ pub struct UserUpdateSchema {
     current_password: String,
 }
 
+/// The token of a link in a mail.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = VerifySchema)]
+pub struct VerifySchema {
+    /// The part of the link after `#token=`.
+    #[schema(example = "AZkAAAAAcACAAAAAAAAACQ")]
+    token: String,
+}
+
+/// An email address whose password was forgotten.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = ResetRequestSchema)]
+pub struct ResetRequestSchema {
+    #[schema(value_type = String, format = "email", max_length = 254, example = "ann@example.com")]
+    email: Email,
+}
+
+/// A new password, with the token of a link in a mail.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = ResetSchema)]
+pub struct ResetSchema {
+    /// The part of the link after `#token=`.
+    #[schema(example = "AZkAAAAAcACAAAAAAAAACQ")]
+    token: String,
+    /// New password, with the rules of a new account.
+    #[schema(value_type = String, min_length = 8, max_length = 128, example = "correct horse battery staple")]
+    password: NewPassword,
+}
+
+impl VerifySchema {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut form = Form::parse(body, &["token"])?;
+        let token = form.required("token", text);
+        form.finish(token.map(|token| Self { token }))
+    }
+}
+
+impl ResetRequestSchema {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut form = Form::parse(body, &["email"])?;
+        let email = form.required("email", email);
+        form.finish(email.map(|email| Self { email }))
+    }
+}
+
+impl ResetSchema {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut form = Form::parse(body, &["token", "password"])?;
+        let values = form.required("token", text).zip(form.required("password", new_password));
+        form.finish(values.map(|(token, password)| Self { token, password }))
+    }
+}
+
 impl SignUpSchema {
     fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let mut form = Form::parse(body, &["email", "password"])?;
@@ -163,8 +216,9 @@ pub async fn current(call: Call) -> HandlerResult {
     Ok(json(StatusCode::OK, &Current { current_user: public_user.as_ref().map(UserView::of) }))
 }
 
-/// Changes email or password. A new password ends all sessions of the user; the cookie of the
-/// response holds a new session.
+/// Changes email or password. A new email address is pending until the link in a mail to it is
+/// opened; until then the present one is used. A new password ends all sessions of the user; the
+/// cookie of the response holds a new session.
 #[utoipa::path(put, path = "/api/users/currentuser", tag = "users", operation_id = "updateUser",
     request_body(content = UserUpdateSchema, content_type = "application/json"),
     responses(
@@ -190,6 +244,74 @@ pub async fn update(mut call: Call) -> HandlerResult {
         None => Ok(json(StatusCode::OK, &UserView::of(&public_user))),
     };
     call.run_idempotent(session.user, &body, work, answer).await
+}
+
+/// Confirms an email address with the token of a mail. No session is needed. A token can be used
+/// once, within 24 hours.
+#[utoipa::path(post, path = "/api/users/verify", tag = "users", operation_id = "verifyEmail",
+    request_body(content = VerifySchema, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Confirmed.", body = UserView<'static>),
+        (status = 400, description = "`invalid_token`, or a member is not valid."),
+        (status = 409, description = "`email_in_use`: another user has confirmed the address meanwhile."),
+    ))]
+pub async fn verify(mut call: Call) -> HandlerResult {
+    let client = call.client();
+    call.state.context.limits.sign_in(client)?;
+    let body = call.body().await?;
+    let VerifySchema { token } = VerifySchema::parse(&body)?;
+    let public_user = call.actors().users.verify(token, client.network()).await?;
+    Ok(json(StatusCode::OK, &UserView::of(&public_user)))
+}
+
+/// Sends the mail that confirms the email address again. Nothing is sent if the address is confirmed
+/// already. At most 3 mails an hour are sent to one address.
+#[utoipa::path(post, path = "/api/users/verify/resend", tag = "users", operation_id = "resendVerification",
+    request_body(content = Option<Nothing>, content_type = "application/json"),
+    responses((status = 202, description = "The mail will be sent.", body = Nothing)),
+    security(("session" = [])))]
+pub async fn resend_verification(mut call: Call) -> HandlerResult {
+    let session = call.signed_in().await?;
+    let client = call.client();
+    call.state.context.limits.sign_in(client)?;
+    let body = call.body().await?;
+    let work = async |key| {
+        Form::nothing(&body)?;
+        Ok(call.actors().users.resend_verification(&session, client.network(), key).await?)
+    };
+    let answer = |()| Ok(json(StatusCode::ACCEPTED, &Nothing {}));
+    call.run_idempotent(session.user, &body, work, answer).await
+}
+
+/// Requests a mail with a link that sets a new password. The answer is the same for every email
+/// address, also for one without an account. At most 3 mails an hour are sent to one address.
+#[utoipa::path(post, path = "/api/users/reset", tag = "users", operation_id = "requestPasswordReset",
+    request_body(content = ResetRequestSchema, content_type = "application/json"),
+    responses((status = 202, description = "If the address has an account, a mail will be sent to it.", body = Nothing)))]
+pub async fn request_reset(mut call: Call) -> HandlerResult {
+    let client = call.client();
+    call.state.context.limits.sign_in(client)?;
+    let body = call.body().await?;
+    let ResetRequestSchema { email } = ResetRequestSchema::parse(&body)?;
+    call.actors().users.request_reset(email, client.network()).await?;
+    Ok(json(StatusCode::ACCEPTED, &Nothing {}))
+}
+
+/// Sets a new password with the token of a mail, and signs in. All other sessions of the user end.
+/// Only the newest token can be used, once, within an hour. The email address counts as confirmed.
+#[utoipa::path(post, path = "/api/users/reset/confirm", tag = "users", operation_id = "resetPassword",
+    request_body(content = ResetSchema, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The password is set, and the user is signed in.", body = UserView<'static>, headers(("Set-Cookie" = String, description = "The session."))),
+        (status = 400, description = "`invalid_token`, or a member is not valid."),
+    ))]
+pub async fn reset_password(mut call: Call) -> HandlerResult {
+    call.state.context.limits.sign_in(call.client())?;
+    let browser = call.browser().await?;
+    let body = call.body().await?;
+    let ResetSchema { token, password } = ResetSchema::parse(&body)?;
+    let (public_user, token) = call.actors().users.reset_password(token, password, browser).await?;
+    signed_in(&call, StatusCode::OK, &public_user, token)
 }
 
 fn signed_in(

@@ -83,7 +83,12 @@ fn charge() -> Charge {
 }
 
 fn card() -> PublicUser {
-    PublicUser { id: buyer(), email: Email::parse("bob@example.com").expect("an address") }
+    PublicUser {
+        id: buyer(),
+        email: Email::parse("bob@example.com").expect("an address"),
+        email_verified: false,
+        pending_email: None,
+    }
 }
 
 fn every_event() -> Vec<DomainEvent> {

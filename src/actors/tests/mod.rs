@@ -16,6 +16,7 @@ use crate::{
         Money, Order, OrderId, OrderStatus, Policy, Refusal, ReplicaName, Ticket, TicketId,
         TicketStatus, Timestamp, Title, UserId, invariants, samples,
     },
+    mail::{Outbox, TokenKey},
     payments::{
         PaymentToken,
         sandbox::{MemoryLedger, Sandbox},
@@ -44,6 +45,7 @@ pub(crate) async fn start_actors(
         clock: clock.clone(),
         policy: Policy::default(),
         replica: ReplicaName::new("one"),
+        outbox: Outbox::new(TokenKey::new([2; 32])),
         charges_to_reverse: reversals,
         network_locks: None,
     };
@@ -111,7 +113,10 @@ impl Market {
         let user = crate::domain::User {
             id,
             email,
+            email_verified: false,
+            pending_email: None,
             password_hash: String::new(),
+            tokens: Vec::new(),
             version: 0,
             created_at: now,
             updated_at: now,

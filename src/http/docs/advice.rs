@@ -16,6 +16,9 @@ pub const fn of(code: Code) -> &'static str {
         Code::InvalidSignature => {
             "Check the webhook's signing secret and the clock of the server; a signature is valid for 300 seconds."
         }
+        Code::InvalidToken => {
+            "The link was used, replaced by a newer one, or is too old. Request a new mail."
+        }
         Code::NotSignedIn => {
             "Sign in, or send the session cookie. A session also ends by itself after some days."
         }

@@ -71,6 +71,9 @@ enum Content {
     /// Content that the script renders, for one user or for a form. Search engines must not list
     /// it.
     Script,
+    /// Like [`Content::Script`]. The address has a secret in its fragment, so that no address is sent
+    /// to other sites.
+    Link,
 }
 
 /// All pages. The first matching address is used.
@@ -102,6 +105,9 @@ impl PageRoute {
             "signUpPage" => (texts::SIGN_UP, Content::Script, &[]),
             "signInPage" => (texts::SIGN_IN, Content::Script, &[]),
             "accountPage" => (texts::ACCOUNT, Content::Script, &[]),
+            "forgotPage" => (texts::FORGOT, Content::Script, &[]),
+            "resetPage" => (texts::RESET, Content::Link, &[]),
+            "verifyPage" => (texts::VERIFY, Content::Link, &[]),
             unknown => {
                 panic!("web/app.js has the page {unknown}: describe it in src/http/pages/mod.rs")
             }
@@ -137,13 +143,8 @@ pub struct PagesContext {
 impl PagesContext {
     /// Creates the context of a server that listens on `addr`.
     pub fn new(config: &Config, addr: SocketAddr) -> Self {
-        let origin = match config.public_origin.first() {
-            Some(origin) => origin.as_str().to_owned(),
-            None if addr.ip().is_unspecified() => format!("http://localhost:{}", addr.port()),
-            None => format!("http://{addr}"),
-        };
         Self {
-            origin,
+            origin: config.pages_origin(addr),
             policy: policy(config),
             lists: RenderedPages::default(),
             sitemap: Sitemap::default(),
@@ -167,7 +168,7 @@ pub async fn show(call: Call, page: &'static PageRoute) -> HttpResponse {
     match page.content {
         Content::List => list::response(&call),
         Content::Ticket => ticket::response(&call).await,
-        Content::Script => {
+        Content::Script | Content::Link => {
             let context = &call.state.context;
             let head = DocumentHead {
                 title: page.title.to_owned(),
@@ -178,10 +179,24 @@ pub async fn show(call: Call, page: &'static PageRoute) -> HttpResponse {
                 linked_data: None,
                 requests: first_requests(&call, page).await,
             };
-            Document::new(&context.pages.origin, &head, &needs_script(page.title), None)
-                .response(&call.req, context)
+            let document =
+                Document::new(&context.pages.origin, &head, &needs_script(page.title), None);
+            let mut response = document.response(&call.req, context);
+            if page.content == Content::Link {
+                response
+                    .headers_mut()
+                    .insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            }
+            response
         }
     }
+}
+
+/// Redirects to the page where a password is changed. Password managers use this address
+/// (<https://www.w3.org/TR/change-password-url/>).
+pub async fn change_password() -> HandlerResult {
+    let location = HeaderValue::from_static("/account");
+    Ok(HttpResponse::Found().insert_header((header::LOCATION, location)).finish())
 }
 
 /// Returns the paths that the script of the page requests first. The browser requests them while it

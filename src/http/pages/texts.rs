@@ -16,6 +16,9 @@ pub(super) const ORDER: &str = "Order";
 pub(super) const SIGN_UP: &str = "Sign up";
 pub(super) const SIGN_IN: &str = "Sign in";
 pub(super) const ACCOUNT: &str = "Account";
+pub(super) const FORGOT: &str = "Forgot your password?";
+pub(super) const RESET: &str = "Set a new password";
+pub(super) const VERIFY: &str = "Confirm your email address";
 
 pub(super) const SEARCH_LABEL: &str = "Search tickets";
 pub(super) const SEARCH: &str = "Search";

@@ -19,10 +19,14 @@ on_both_stores!(
 );
 
 /// Routes of the contract.
-const ROUTES: [(&str, &[&str]); 14] = [
+const ROUTES: [(&str, &[&str]); 18] = [
     ("/api/users/signup", &["post"]),
     ("/api/users/signin", &["post"]),
     ("/api/users/signout", &["post"]),
+    ("/api/users/verify", &["post"]),
+    ("/api/users/verify/resend", &["post"]),
+    ("/api/users/reset", &["post"]),
+    ("/api/users/reset/confirm", &["post"]),
     ("/api/users/currentuser", &["get", "put"]),
     ("/api/tickets", &["get", "post"]),
     ("/api/tickets/{id}", &["get", "put", "delete"]),
@@ -37,9 +41,10 @@ const ROUTES: [(&str, &[&str]); 14] = [
 ];
 
 /// Codes of the contract, without the code of the webhook.
-const CODES: [&str; 27] = [
+const CODES: [&str; 28] = [
     "validation_failed",
     "malformed_json",
+    "invalid_token",
     "not_signed_in",
     "invalid_credentials",
     "card_declined",

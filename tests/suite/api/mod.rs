@@ -12,6 +12,9 @@ mod idempotency;
 mod inputs;
 mod listing;
 mod listings;
+#[cfg(feature = "failpoints")]
+mod mail_crash;
+mod mails;
 mod network_locks;
 mod orders;
 mod passwords;
@@ -21,6 +24,7 @@ mod recovery;
 mod sale;
 mod security;
 mod settings;
+mod smtp;
 mod sockets;
 mod startup;
 mod stripe;

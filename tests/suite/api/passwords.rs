@@ -134,7 +134,10 @@ async fn user_before_nfc(home: &Home, email: &str, typed: &str) {
     let user = User {
         id: UserId::new(uuid::Uuid::now_v7()),
         email,
+        email_verified: false,
+        pending_email: None,
         password_hash,
+        tokens: Vec::new(),
         version: 0,
         created_at: now,
         updated_at: now,

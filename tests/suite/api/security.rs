@@ -130,10 +130,7 @@ async fn unsafe_request_for_another_user_is_refused_without_effect(store: Backen
     }
     let after = (app.guest().ticket(&own).await.text, bob.order(&order).await["status"].clone());
     assert_eq!(after, before);
-    assert_eq!(
-        bob.current_user().await["currentUser"],
-        json!({ "id": bob.id, "email": bob.email })
-    );
+    assert_eq!(bob.current_user().await["currentUser"]["email"], json!(bob.email));
     bob.get("/api/orders").header("GitTix-User", &ann.id).await.expect(200);
 }
 

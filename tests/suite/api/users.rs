@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app::{Backend, Client, TestApp, on_both_stores};
+use crate::app::{Backend, Client, TestApp, mailbox, on_both_stores};
 
 on_both_stores!(
     signing_up_answers_with_the_canonical_email_and_a_session,
@@ -13,7 +13,8 @@ on_both_stores!(
     signing_out_ends_that_session_only,
     signing_out_twice_succeeds,
     session_ends_after_the_configured_time,
-    new_email_replaces_the_old_one,
+    new_email_replaces_the_old_one_once_it_is_confirmed,
+    of_two_pending_claims_of_one_address_the_first_confirmation_wins,
     new_password_ends_the_other_sessions,
     account_change_requires_the_current_password,
     change_to_an_address_in_use_is_refused,
@@ -33,10 +34,10 @@ async fn signing_up_answers_with_the_canonical_email_and_a_session(store: Backen
     let guest = app.guest();
     let ann = guest.sign_up("  ANN@Example.COM ", "correct horse").await.expect(201);
     assert_eq!(ann["email"], "ann@example.com");
-    assert_eq!(ann.body.as_object().map(|user| user.len()), Some(2), "{ann:?}");
+    assert_eq!(ann.body.as_object().map(|user| user.len()), Some(4), "{ann:?}");
     assert_eq!(uuid::Uuid::try_parse(&ann.id()).map(|id| id.get_version_num()), Ok(7));
     let me = guest.current_user().await.expect(200);
-    assert_eq!(me.body, json!({ "currentUser": { "id": ann.id(), "email": "ann@example.com" } }));
+    assert_eq!(me.body, json!({ "currentUser": ann.body }));
 }
 
 async fn one_address_cannot_sign_up_twice_in_any_spelling(store: Backend) {
@@ -148,18 +149,49 @@ async fn session_ends_after_the_configured_time(store: Backend) {
     buyer.orders("").await.refused(401, "not_signed_in");
 }
 
-async fn new_email_replaces_the_old_one(store: Backend) {
+async fn new_email_replaces_the_old_one_once_it_is_confirmed(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let mut socket = user.socket().await;
     let change = json!({ "email": "New@Example.com", "currentPassword": Client::PASSWORD });
     let changed = user.update_me(&change).await.expect(200);
-    assert_eq!(changed.body, json!({ "id": user.id, "email": "new@example.com" }));
+    assert_eq!(changed["email"], json!(user.email));
+    assert_eq!(changed["pendingEmail"], json!("new@example.com"));
     assert_eq!(socket.event("UserUpdated").await["user"], changed.body);
     assert_eq!(user.current_user().await["currentUser"], changed.body);
+    app.guest()
+        .sign_in("new@example.com", Client::PASSWORD)
+        .await
+        .refused(401, "invalid_credentials");
+    app.guest().sign_in(&user.email, Client::PASSWORD).await.expect(200);
+
+    let subject = "Confirm your email address";
+    let token = mailbox::mail(&app.home, "new@example.com", subject, 1).await.token();
+    let confirmed = app.guest().post("/api/users/verify", &json!({ "token": token })).await;
+    let expected = json!({
+        "id": user.id, "email": "new@example.com", "emailVerified": true, "pendingEmail": null,
+    });
+    assert_eq!(confirmed.expect(200).body, expected);
+    assert_eq!(socket.event("UserUpdated").await["user"], expected);
     app.guest().sign_in(&user.email, Client::PASSWORD).await.refused(401, "invalid_credentials");
     app.guest().sign_in("new@example.com", Client::PASSWORD).await.expect(200);
     app.guest().sign_up(&user.email, "another password").await.expect(201);
+}
+
+async fn of_two_pending_claims_of_one_address_the_first_confirmation_wins(store: Backend) {
+    let app = TestApp::start(store).await;
+    let (ann, bob) = (app.user().await, app.user().await);
+    let change = json!({ "email": "new@example.com", "currentPassword": Client::PASSWORD });
+    let mut tokens = Vec::new();
+    for (count, user) in [(1, &ann), (2, &bob)] {
+        user.update_me(&change).await.expect(200);
+        let subject = "Confirm your email address";
+        let mail = mailbox::mail(&app.home, "new@example.com", subject, count).await;
+        tokens.push(json!({ "token": mail.token() }));
+    }
+    app.guest().post("/api/users/verify", &tokens[1]).await.expect(200);
+    app.guest().post("/api/users/verify", &tokens[0]).await.refused(409, "email_in_use");
+    assert_eq!(ann.current_user().await["currentUser"]["email"], json!(ann.email));
 }
 
 async fn new_password_ends_the_other_sessions(store: Backend) {

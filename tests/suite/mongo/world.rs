@@ -118,7 +118,10 @@ pub fn user(version: u64, id: UserId, email: &str) -> User {
     User {
         id,
         email: Email::parse(email).expect("an address"),
+        email_verified: false,
+        pending_email: None,
         password_hash: format!("hash {version}"),
+        tokens: Vec::new(),
         version,
         created_at: at,
         updated_at: at,

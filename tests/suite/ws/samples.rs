@@ -56,5 +56,10 @@ pub fn order(buyer: u64, ticket_n: u64) -> Order {
 }
 
 pub fn public_user(user: u64) -> PublicUser {
-    PublicUser { id: user_id(user), email: Email::parse("bob@example.com").expect("an address") }
+    PublicUser {
+        id: user_id(user),
+        email: Email::parse("bob@example.com").expect("an address"),
+        email_verified: false,
+        pending_email: None,
+    }
 }

@@ -39,6 +39,9 @@ fn pages_have_the_addresses_that_links_and_bookmarks_use() {
         "/signup",
         "/signin",
         "/account",
+        "/forgot",
+        "/reset",
+        "/verify",
     ];
     assert_eq!(addresses, known);
 }
