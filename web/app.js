@@ -11,12 +11,15 @@ import { newTicket } from "./pages/new-ticket.js";
 import { notFound } from "./pages/not-found.js";
 import { orderPage } from "./pages/order.js";
 import { ordersPage } from "./pages/orders.js";
+import { forgotPage, resetPage } from "./pages/reset.js";
 import { ownPath, signInPage, signUpPage } from "./pages/sign.js";
 import { ticketPage } from "./pages/ticket.js";
+import { verifyPage } from "./pages/verify.js";
 import { watchCoveredTop } from "./parts/covered.js";
 import { markCurrent, startHeader } from "./parts/header.js";
 import { removeSessionNotice, showSessionNotice } from "./parts/session-notice.js";
 import { showLoadError } from "./parts/trouble.js";
+import { updateVerifyBanner } from "./parts/verify-banner.js";
 import { live } from "./state/live.js";
 import { onSessionChange, refreshQuietly, refreshUser, watchSession } from "./state/session.js";
 import { store } from "./state/store.js";
@@ -33,6 +36,9 @@ const ROUTES = [
   ["/signup", signUpPage],
   ["/signin", signInPage],
   ["/account", accountPage],
+  ["/forgot", forgotPage],
+  ["/reset", resetPage],
+  ["/verify", verifyPage],
 ];
 
 const main = shellElement("main");
@@ -42,7 +48,7 @@ const router = new Router({
   main,
   redirectFor,
   onShown,
-  onFilled: () => setAppState("shown"),
+  onFilled,
 });
 let started = false; // whether the first page was shown
 let userRequestFailed = false; // whether a request for the signed-in user got no response
@@ -60,6 +66,11 @@ function redirectFor(page) {
 function onShown() {
   markCurrent();
   removeSessionNotice();
+}
+
+function onFilled() {
+  setAppState("shown");
+  updateVerifyBanner();
 }
 
 /** Sets the state of the script. Until it is `shown`, a style sheet may show that the page is incomplete (styles/served.css). */

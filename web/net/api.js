@@ -7,7 +7,7 @@ import { store } from "../state/store.js";
 /** Maximum time until a response. On a bad network, a request that hangs is worse than one that fails. */
 const TIMEOUT_MS = 15_000;
 /** Paths of requests that sign in another user. */
-const SIGN_IN_PATHS = ["/api/users/signin", "/api/users/signup"];
+const SIGN_IN_PATHS = ["/api/users/signin", "/api/users/signup", "/api/users/reset/confirm"];
 
 /** A refusal by the server, or a request without a response (`code` is `network`). */
 export class Problem extends Error {

@@ -43,11 +43,9 @@ function emailForm() {
     send: async (values) => {
       await updateUser(values);
       present.input.value = "";
-      made.box.say(
-        "good",
-        texts.account.emailChanged,
-        texts.account.signInWith(store.user?.email ?? values.email),
-      );
+      const pending = store.user?.pendingEmail;
+      if (pending) made.box.say("good", texts.account.emailPending(pending), texts.verify.look);
+      else made.box.say("good", texts.account.emailUnchanged);
     },
   });
   return made.element;

@@ -35,12 +35,13 @@ export const signInPage = {
       enter: signIn,
       password: { autocomplete: "current-password", hint: "" },
       other: [texts.sign.noAccount, "/signup", screens.signUp],
+      forgot: true,
     }),
 };
 
 function mount(
   { root, query, navigate, ready },
-  { heading, button, busy, reason, enter, password, other },
+  { heading, button, busy, reason, enter, password, other, forgot = false },
 ) {
   const next = ownPath(query.get("next"));
   const email = field("email", texts.form.email, {
@@ -77,6 +78,12 @@ function mount(
         h("p", { class: "quiet" }, hasDrafts() ? `${reason} ${texts.sign.draftSaved}` : reason),
       made.element,
       h("p", { class: "quiet" }, `${question} `, h("a", { href: way }, label)),
+      forgot &&
+        h(
+          "p",
+          { class: "quiet" },
+          h("a", { href: "/forgot", class: "link-alone" }, screens.forgot),
+        ),
     ),
   );
   ready();

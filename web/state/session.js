@@ -110,6 +110,31 @@ export async function signOut() {
   setSession(null);
 }
 
+/** Confirms an email address with the token of a mail. Resolves to the user. @throws {Problem} */
+export async function verifyEmail(token) {
+  const { data } = await request("POST", "/api/users/verify", { body: { token } });
+  if (store.user?.id === data.id) store.setUser(data);
+  otherTabs?.postMessage(CHANGED);
+  return data;
+}
+
+/** Sends the mail that confirms the email address again. @throws {Problem} */
+export async function resendVerification() {
+  await request("POST", "/api/users/verify/resend", { body: {} });
+}
+
+/** Requests a mail with a link that sets a new password. @throws {Problem} */
+export async function requestReset(email) {
+  await request("POST", "/api/users/reset", { body: { email } });
+}
+
+/** Sets a new password with the token of a mail, and signs in. @throws {Problem} */
+export async function resetPassword(token, password) {
+  setSession(
+    (await request("POST", "/api/users/reset/confirm", { body: { token, password } })).data,
+  );
+}
+
 /** Changes the email address or the password. @throws {Problem} */
 export async function updateUser(changes) {
   pendingUpdate = once("PUT", "/api/users/currentuser", changes, { secret: true }).finally(() => {

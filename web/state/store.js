@@ -4,7 +4,7 @@
 import { Topics } from "../core/topics.js";
 
 /**
- * @typedef {{ id: string, email: string }} User
+ * @typedef {{ id: string, email: string, emailVerified: boolean, pendingEmail: string | null }} User
  *
  * @typedef {object} TicketDetails what the seller has typed; an order has a copy
  * @property {string} title

@@ -22,6 +22,7 @@ const WORDS = {
     "You have sent too many requests in a short time.",
     "Wait a moment and try again.",
   ],
+  invalid_token: ["This link is no longer valid.", "Request a new mail."],
   not_signed_in: ["You are signed out.", "Sign in again. What you typed is saved."],
   other_user: [
     "Another account is now signed in in this browser.",

@@ -14,6 +14,9 @@ export const screens = {
   signUp: "Sign up",
   signIn: "Sign in",
   account: "Account",
+  forgot: "Forgot your password?",
+  reset: "Set a new password",
+  verify: "Confirm your email address",
   notFound: "Page not found",
 };
 
@@ -98,12 +101,40 @@ export const texts = {
     draftSaved: "What you typed is saved.",
   },
 
+  verify: {
+    working: "Confirming…",
+    /** @param {string} email */
+    done: (email) => `${email} is confirmed.`,
+    invalid: "This link is no longer valid.",
+    resend: "Send the mail again",
+    /** @param {string} email */
+    resent: (email) => `A new mail is on its way to ${email}.`,
+    look: "If it does not arrive in a few minutes, look in the spam folder.",
+    /** @param {string} email */
+    banner: (email) => `Confirm your email address: open the link in the mail to ${email}.`,
+  },
+
+  reset: {
+    explanation:
+      "Enter the email address of your account. You get a mail with a link that sets a new password.",
+    request: "Send the mail",
+    requesting: "Sending…",
+    /** @param {string} email */
+    requested: (email) => `If ${email} has an account, a mail is on its way to it.`,
+    look: "If it does not arrive in a few minutes, look in the spam folder.",
+    backToSignIn: "Back to sign in",
+    set: "Set password and sign in",
+    invalid: "This link is no longer valid.",
+    requestAgain: "Request a new mail",
+  },
+
   account: {
     emailHeading: "Email address",
     changeEmail: "Change email address",
-    emailChanged: "Your email address is changed.",
     /** @param {string} email */
-    signInWith: (email) => `From now on, sign in with ${email}.`,
+    emailPending: (email) =>
+      `Open the link in the mail to ${email}. Until then, your email address stays as it is.`,
+    emailUnchanged: "This is your email address already.",
     passwordHeading: "Password",
     changePassword: "Change password",
     passwordChanged: "Your password is changed.",

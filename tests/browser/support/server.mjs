@@ -1,7 +1,7 @@
 // The server under test: the binary named by GITTIX_BIN, on a free port of loopback, with its own data folder.
 
 import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -46,6 +46,24 @@ export class Server {
     this.#child = spawn(BINARY, ["serve"], { env: environment, stdio: ["ignore", "pipe", "pipe"] });
     this.address = await this.#listening(this.#child);
     await this.#answering();
+  }
+
+  /** Waits for the `count`th mail to an address with a link to a page, and returns that link. */
+  async mailedLink(email, page, count = 1) {
+    const folder = join(this.#folder, "outbox");
+    const deadline = Date.now() + START_TIMEOUT_MS;
+    for (;;) {
+      const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith(".eml"));
+      const mails = await Promise.all(
+        names.sort().map((name) => readFile(join(folder, name), "utf8")),
+      );
+      const links = mails
+        .filter((mail) => mail.includes(`To: ${email}`))
+        .flatMap((mail) => mail.match(new RegExp(`^http\\S+/${page}#token=\\S+`, "m")) ?? []);
+      if (links.length >= count) return links[count - 1];
+      if (Date.now() > deadline) throw new Error(`${email} got no mail with a link to /${page}`);
+      await new Promise((resume) => setTimeout(resume, 50));
+    }
   }
 
   /** Kills the server, as a power failure would. */

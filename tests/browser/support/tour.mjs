@@ -58,6 +58,15 @@ async function signedOutScenes(page, tickets, visit) {
   await page.locator("form .button-primary").click();
   await page.locator(".field-error:not(:empty)").first().waitFor();
   await visit("sign-up-refused");
+  for (const [address, name] of [
+    ["/forgot", "forgot"],
+    ["/reset#token=abc", "reset"],
+    ["/verify", "verify-refused"],
+  ]) {
+    await page.goto(address);
+    await page.getByRole("heading", { level: 1 }).waitFor();
+    await visit(name);
+  }
   await page.goto("/tickets/00000000-0000-7000-8000-000000000000");
   await page.locator(".empty").waitFor();
   await visit("not-found");
