@@ -14,6 +14,7 @@
 //! | task or thread | after a panic |
 //! | --- | --- |
 //! | `catalog`, `cache_updates`, `sweep`, `clock_sync`, `purge`, `reconcile`, `charge_counts` | restarted; each works on what it reads from the store, or resets its caches first |
+//! | `mail_sender` | restarted; a mail that it had claimed is sent when its claim has ended |
 //! | `timer_recovery` (once after a start) | restarted until it has run to its end; the sweep finds overdue locks meanwhile |
 //! | follower of MongoDB's change stream | restarted: resumes after the last event; if that panics again, resets the feed |
 //! | MongoDB group committer | restarted; the callers of the commits that it had taken from the queue get `outcome_unknown` |
