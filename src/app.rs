@@ -183,7 +183,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let outbox = Outbox::new(opened.token_key.clone());
     start_mails(&config, &opened, outbox.clone(), &replica, addr, &arbiters[0])?;
     let actors = start_actors(&config, opened, catalog.clone(), replica, outbox, &arbiters);
-    let hub = ws::Hub::start(store.feed().clone(), clock.clone(), socket_limits);
+    let hub = ws::Hub::new(store.feed().clone(), clock.clone(), socket_limits);
     let readiness = http::Readiness::new(Arc::new(StoreHealth(Arc::clone(&store))), clock.clone());
     startup.finish(http::AppState {
         actors,

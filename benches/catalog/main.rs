@@ -51,7 +51,7 @@ fn main() {
     if arguments.iter().any(|argument| argument == "worst") {
         return worst::measure_all(count);
     }
-    if let Some(at) = arguments.iter().position(|argument| argument == "attack") {
+    if let Some(at) = arguments.iter().position(|argument| argument == "expensive") {
         return worst::measure(count, arguments[at + 1].parse().expect("the argument is a number"));
     }
     let mut random = SmallRng::seed_from_u64(1);

@@ -16,34 +16,34 @@ use uuid::Uuid;
 use super::{NO_WORDS, id, resident_bytes, words};
 
 /// A kind of catalog, and the searches in it.
-struct Attack {
+struct ExpensiveCatalog {
     name: &'static str,
     title: fn(&mut SmallRng, u64) -> String,
     words: &'static [&'static str],
 }
 
-const ATTACKS: [Attack; 5] = [
-    Attack {
+const EXPENSIVE_CATALOGS: [ExpensiveCatalog; 5] = [
+    ExpensiveCatalog {
         name: "100 one-character words a title",
         title: one_character_words,
         words: &["一 丁 丂 七 丄 丅 丆 万", "一 丁", "一"],
     },
-    Attack {
+    ExpensiveCatalog {
         name: "eight unique words a title, one first letter",
         title: unique_words,
         words: &["a", "ab ac ad ae af ag ah ai", "ab ac"],
     },
-    Attack {
+    ExpensiveCatalog {
         name: "eight words that all titles share",
         title: shared_words,
         words: &["red green blue black white brown pink grey", "grey", "red x"],
     },
-    Attack {
+    ExpensiveCatalog {
         name: "titles of 200 characters in 32 words",
         title: long_titles,
         words: &["aaa bbb ccc ddd eee fff ggg hhh", "aaab bbba", "a"],
     },
-    Attack {
+    ExpensiveCatalog {
         name: "two words of each title, in any two",
         title: pairs,
         words: &["w1 w2", "w1", "w"],
@@ -53,23 +53,27 @@ const ATTACKS: [Attack; 5] = [
 /// Each measurement runs in a process of its own, so that it does not reuse memory of the previous
 /// one.
 pub fn measure_all(count: u64) {
-    for number in 0..ATTACKS.len() {
+    for number in 0..EXPENSIVE_CATALOGS.len() {
         let program = std::env::current_exe().expect("this program has a path");
         let status = Command::new(program)
-            .args([&count.to_string(), "attack", &number.to_string()])
+            .args([&count.to_string(), "expensive", &number.to_string()])
             .status();
-        assert!(status.is_ok_and(|status| status.success()), "attack {number} failed");
+        assert!(status.is_ok_and(|status| status.success()), "expensive catalog {number} failed");
     }
 }
 
 pub fn measure(count: u64, number: usize) {
-    let attack = &ATTACKS[number];
+    let expensive = &EXPENSIVE_CATALOGS[number];
     let before = resident_bytes();
     let catalog = Catalog::default();
     let mut random = SmallRng::seed_from_u64(3);
     let tickets: Vec<Ticket> = (0..count)
         .map(|number| {
-            ticket((attack.title)(&mut random, number), number, random.random_range(1000..20_000))
+            ticket(
+                (expensive.title)(&mut random, number),
+                number,
+                random.random_range(1000..20_000),
+            )
         })
         .collect();
     let begun = Instant::now();
@@ -79,8 +83,8 @@ pub fn measure(count: u64, number: usize) {
     let each_us = begun.elapsed().as_secs_f64() * 1e6 / count as f64;
     drop(tickets);
     let bytes = resident_bytes().saturating_sub(before) / count;
-    println!("\n{}: {count} tickets, {bytes} bytes and {each_us:.1} us each", attack.name);
-    let mut measured: Vec<_> = queries(attack, count)
+    println!("\n{}: {count} tickets, {bytes} bytes and {each_us:.1} us each", expensive.name);
+    let mut measured: Vec<_> = queries(expensive, count)
         .into_iter()
         .map(|(name, query)| (least_us(&catalog, &query), name))
         .collect();
@@ -109,7 +113,7 @@ fn least_us(catalog: &Catalog, query: &Query) -> f64 {
 }
 
 /// Returns queries with each order, filter and position, for each list of words.
-fn queries(attack: &Attack, count: u64) -> Vec<(String, Query)> {
+fn queries(expensive: &ExpensiveCatalog, count: u64) -> Vec<(String, Query)> {
     use TicketStatus::{Available, Locked, Sold};
     let price = |minor| Money::from_minor(minor).ok();
     let deep = Position {
@@ -117,7 +121,7 @@ fn queries(attack: &Attack, count: u64) -> Vec<(String, Query)> {
         id: id(count / 2),
     };
     let mut queries = Vec::new();
-    for text in [""].iter().chain(attack.words) {
+    for text in [""].iter().chain(expensive.words) {
         for sort in [Sort::Newest, Sort::Price, Sort::PriceDescending] {
             for statuses in [vec![Available, Locked], vec![Locked], vec![Locked, Sold]] {
                 for (min_price, max_price) in [
@@ -192,8 +196,8 @@ fn shared_words(_: &mut SmallRng, _: u64) -> String {
     "red green blue black white brown pink grey".to_owned()
 }
 
-/// The words begin with as many prefixes of one letter as possible, so that a title contains the
-/// beginning of every word.
+/// The words of a title begin with as many different letters as possible, so that each one-letter
+/// search matches every title.
 fn long_titles(random: &mut SmallRng, _: u64) -> String {
     let word = |number: u8| {
         let letter = char::from(b'a' + number % 26);

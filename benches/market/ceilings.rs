@@ -76,14 +76,15 @@ pub fn hub() {
             epoch,
             FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 },
         );
-        let hub =
-            Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default());
+        let hub = Hub::new(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default());
         let sockets = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = sockets.local_addr().expect("the listener is bound").port();
         std::thread::spawn(move || announce(&announced(), port, &feed));
         let bounds = ServerLimits { workers: 2, drain: Duration::from_secs(1) };
         let app = move || {
-            App::new().app_data(web::Data::new(hub.shard())).route("/ws", web::get().to(connect))
+            App::new()
+                .app_data(web::Data::new(hub.start_shard()))
+                .route("/ws", web::get().to(connect))
         };
         let mut server = http::serve(sockets, bounds, http::Guard::default(), app)
             .expect("the listener is bound");

@@ -26,14 +26,14 @@ use crate::app::{Client, Server, raw};
 
 /// Open WebSockets, and the number of their frames so far.
 #[derive(Debug)]
-pub struct Audience {
+pub struct Receivers {
     frames: Arc<AtomicU64>,
     news: Arc<Notify>,
     sockets: u64,
     readers: JoinSet<()>,
 }
 
-impl Audience {
+impl Receivers {
     /// Opens the WebSockets and waits until each has its first frame.
     pub async fn at(addr: SocketAddr, sockets: usize) -> Self {
         let (frames, news) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
@@ -43,10 +43,10 @@ impl Audience {
             stream.write_all(&raw::upgrade(addr)).await.expect("a handshake is short");
             readers.spawn(count(stream, Arc::clone(&frames), Arc::clone(&news)));
         }
-        let audience =
+        let receivers =
             Self { frames, news, sockets: u64::try_from(sockets).expect("a count"), readers };
-        audience.reached(audience.sockets).await;
-        audience
+        receivers.reached(receivers.sockets).await;
+        receivers
     }
 
     pub fn len(&self) -> u64 {
@@ -55,7 +55,7 @@ impl Audience {
 
     /// Closes the WebSockets and waits until they are closed, because the next ones need their file
     /// descriptors.
-    async fn leave(mut self) {
+    async fn close(mut self) {
         self.readers.shutdown().await;
     }
 
@@ -131,8 +131,8 @@ impl Audience {
             event().await;
             made.push_back((Instant::now(), first + number * self.sockets));
         }
-        let patience = Instant::now() + Duration::from_secs(5);
-        while !made.is_empty() && Instant::now() < patience {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !made.is_empty() && Instant::now() < deadline {
             let _ = tokio::time::timeout(Duration::from_millis(1), self.news.notified()).await;
             seen(&mut made);
         }
@@ -151,9 +151,9 @@ impl Audience {
 }
 
 /// Opens WebSockets, reports when they are open, and keeps them until the input ends.
-pub async fn sit_through(addr: SocketAddr, sockets: usize) {
-    let audience = Audience::at(addr, sockets).await;
-    println!("{} sockets are open", audience.len());
+pub async fn count_frames(addr: SocketAddr, sockets: usize) {
+    let receivers = Receivers::at(addr, sockets).await;
+    println!("{} sockets are open", receivers.len());
     let _ =
         tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()))
             .await;
@@ -204,43 +204,45 @@ fn frame_length(bytes: &[u8]) -> Option<usize> {
 
 /// A program that only sends events, with its receivers. It runs in its own process.
 #[derive(Debug)]
-pub struct Venue {
+pub struct EventSource {
     server: Server,
-    kick: Kick,
-    audience: Audience,
+    trigger: Trigger,
+    receivers: Receivers,
 }
 
-impl Venue {
+impl EventSource {
     /// The hub without the marketplace around it.
     pub async fn of_hub(sockets: usize) -> Self {
         let server = ceilings::start("ceiling-hub", "").await;
-        let mut kick = Kick::new(server.addr).await;
-        let addr = SocketAddr::new(server.addr.ip(), kick.port().await);
-        Self { audience: Audience::at(addr, sockets).await, server, kick }
+        let mut trigger = Trigger::new(server.addr).await;
+        let addr = SocketAddr::new(server.addr.ip(), trigger.port().await);
+        Self { receivers: Receivers::at(addr, sockets).await, server, trigger }
     }
 
     /// The loop of bare writes.
     pub async fn of_raw_writes(sockets: usize) -> Self {
         let server = ceilings::start("ceiling-broadcaster", "").await;
-        let kick = Kick::new(server.addr).await;
-        Self { audience: Audience::at(server.addr, sockets).await, server, kick }
+        let trigger = Trigger::new(server.addr).await;
+        Self { receivers: Receivers::at(server.addr, sockets).await, server, trigger }
     }
 
-    /// Runs [`Audience::deliveries`] for `span`, then closes the sockets.
+    /// Runs [`Receivers::deliveries`] for `span`, then closes the sockets.
     pub async fn deliveries(mut self, span: Duration) -> Measured {
-        let measured =
-            self.audience.deliveries(self.server.pid(), span, async || self.kick.one().await).await;
-        self.audience.leave().await;
+        let measured = self
+            .receivers
+            .deliveries(self.server.pid(), span, async || self.trigger.one().await)
+            .await;
+        self.receivers.close().await;
         measured
     }
 
-    /// Runs [`Audience::burst`], then closes the sockets.
+    /// Runs [`Receivers::burst`], then closes the sockets.
     pub async fn burst(mut self, per_second: u32, span: Duration) -> (f64, Measured) {
         let measured = self
-            .audience
-            .burst(self.server.pid(), per_second, span, async || self.kick.one().await)
+            .receivers
+            .burst(self.server.pid(), per_second, span, async || self.trigger.one().await)
             .await;
-        self.audience.leave().await;
+        self.receivers.close().await;
         measured
     }
 }
@@ -277,9 +279,9 @@ impl Editor {
 
 /// Makes an event at the loop of bare writes or at the hub alone: one byte.
 #[derive(Debug)]
-pub struct Kick(TcpStream);
+pub struct Trigger(TcpStream);
 
-impl Kick {
+impl Trigger {
     /// Opens the first connection, which is the trigger.
     pub async fn new(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.expect("the broadcaster listens");

@@ -64,7 +64,7 @@ fn main() {
                 arguments[1].parse().expect("the address is valid"),
                 arguments[2].parse().expect("a number of sockets"),
             );
-            runtime().block_on(fanout::sit_through(addr, sockets));
+            runtime().block_on(fanout::count_frames(addr, sockets));
         }
         _ => runtime().block_on(measure(&arguments)),
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::{
     ROUNDS, ceilings,
-    fanout::{Audience, Kick},
+    fanout::{Receivers, Trigger},
     load::median,
     report::{Goal, Report},
     shop,
@@ -55,12 +55,12 @@ pub async fn measure(report: &mut Report) {
 
 async fn kib_per_socket(count: usize) -> f64 {
     let hub = ceilings::start("ceiling-hub", "").await;
-    let port = Kick::new(hub.addr).await.port().await;
+    let port = Trigger::new(hub.addr).await.port().await;
     let sockets = SocketAddr::new(hub.addr.ip(), port);
-    let _first = Audience::at(sockets, FIRST).await;
+    let _first = Receivers::at(sockets, FIRST).await;
     let before = hub.resident_kib();
-    let audience = Audience::at(sockets, count - FIRST).await;
-    to_f64(hub.resident_kib().saturating_sub(before)) / to_f64(audience.len())
+    let receivers = Receivers::at(sockets, count - FIRST).await;
+    to_f64(hub.resident_kib().saturating_sub(before)) / to_f64(receivers.len())
 }
 
 fn bytes_each(few: u64, many: u64, tickets: usize) -> f64 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     ROUNDS,
-    fanout::Audience,
+    fanout::Receivers,
     load::{Connection, Measured},
     report::{Goal, Report},
     shop,
@@ -22,12 +22,12 @@ pub async fn measure(report: &mut Report) {
     }
     let (app, unsold) = shop::crowded(Backend::MongoDb, 5_000).await;
     let other = app.replica("other").await;
-    let audience = Audience::at(other.addr, SOCKETS).await;
+    let receivers = Receivers::at(other.addr, SOCKETS).await;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let mut buyer = Connection::open(app.server.addr, "").await;
         rounds.push(
-            audience
+            receivers
                 .burst(other.pid(), PURCHASES_PER_SECOND, SPAN, async || buyer.lock(&unsold).await)
                 .await
                 .1,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     ROUNDS, SPAN,
-    fanout::{Audience, Editor, Venue},
+    fanout::{Editor, EventSource, Receivers},
     load::Measured,
     report::{Goal, Report},
     shop,
@@ -33,8 +33,8 @@ pub async fn measure(report: &mut Report) {
 async fn single(report: &mut Report, count: usize) {
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(Venue::of_hub(count).await.deliveries(SPAN).await);
-        bare.push(Venue::of_raw_writes(count).await.deliveries(SPAN).await);
+        ours.push(EventSource::of_hub(count).await.deliveries(SPAN).await);
+        bare.push(EventSource::of_raw_writes(count).await.deliveries(SPAN).await);
     }
     let goal = Goal::AtLeast(0.75, 0.9);
     report.point(
@@ -61,11 +61,11 @@ async fn whole(report: &mut Report) {
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
     let mut edit = Editor::new(app.server.addr, &seller, &ticket).await;
-    let audience = Audience::at(app.server.addr, COUNTS[0]).await;
+    let receivers = Receivers::at(app.server.addr, COUNTS[0]).await;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         edit.renew().await;
-        rounds.push(audience.deliveries(app.server.pid(), SPAN, async || edit.one().await).await);
+        rounds.push(receivers.deliveries(app.server.pid(), SPAN, async || edit.one().await).await);
     }
     report
         .line("deliveries of edits to 1,000 sockets, commit included", &Measured::median(&rounds));
@@ -77,8 +77,8 @@ async fn bursts(report: &mut Report) {
     for (count, per_second) in COUNTS.into_iter().zip(BURST_PER_SECOND) {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            ours.push(Venue::of_hub(count).await.burst(per_second, BURST).await);
-            bare.push(Venue::of_raw_writes(count).await.burst(per_second, BURST).await);
+            ours.push(EventSource::of_hub(count).await.burst(per_second, BURST).await);
+            bare.push(EventSource::of_raw_writes(count).await.burst(per_second, BURST).await);
         }
         let medians = |rounds: &[(f64, Measured)]| {
             Measured::median(&rounds.iter().map(|(_, measured)| *measured).collect::<Vec<_>>())

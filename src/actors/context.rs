@@ -41,7 +41,7 @@ impl ActorContext {
     /// Applies a committed decision to the catalog of this replica, and to its counts of locks per
     /// network, before its request is answered. The feed may deliver the same change earlier or
     /// later.
-    pub(super) fn apply_to_catalog(&self, decision: &Decision) {
+    pub(super) fn apply_to_memory(&self, decision: &Decision) {
         if let Some(ticket) = &decision.ticket {
             self.catalog.merge(ticket);
             self.update_network_locks(ticket);

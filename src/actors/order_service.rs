@@ -130,7 +130,7 @@ impl OrderService {
     ) -> Result<Committed, ActorError> {
         if !locks.reserve(network, place.ticket, order, &self.context.policy, self.context.now()) {
             let limit = Refusal::TooManyLocks { retry_after: NetworkLocks::RETRY_AFTER };
-            let refusal = self.tickets.refusal(place.ticket, &command, limit).await?;
+            let refusal = self.tickets.refusal_over_store(place.ticket, &command, limit).await?;
             if refusal == limit {
                 METRICS.network_locks_refused.inc();
             }
@@ -220,7 +220,11 @@ impl OrderService {
                 None => self.tickets.execute(order.ticket.id, command, key).await,
                 Some(until) => {
                     let limit = Refusal::TooManyDeclines { retry_after: until - now };
-                    Err(self.tickets.refusal(order.ticket.id, &command, limit).await?.into())
+                    Err(self
+                        .tickets
+                        .refusal_over_store(order.ticket.id, &command, limit)
+                        .await?
+                        .into())
                 }
             };
         if let Err(ActorError::Refused(Refusal::TooManyDeclines { .. })) = &submitted {

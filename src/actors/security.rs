@@ -18,14 +18,14 @@ const LINES_PER_SECOND_MAX: u32 = 20;
 
 /// The reason why a password was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SignInFailure {
+pub(super) enum PasswordFailure {
     /// The email address is unknown or the password is wrong.
     WrongCredentials,
     /// The `currentPassword` of a signed-in user is wrong.
     WrongCurrentPassword,
 }
 
-impl SignInFailure {
+impl PasswordFailure {
     fn as_str(self) -> &'static str {
         match self {
             Self::WrongCredentials => "wrong_credentials",
@@ -43,7 +43,7 @@ pub(super) fn signed_in(user: UserId, network: IpAddr) {
 }
 
 /// Logs a refused password. `user` is the user with the given email address, if there is one.
-pub(super) fn sign_in_failed(user: Option<UserId>, network: IpAddr, failure: SignInFailure) {
+pub(super) fn password_refused(user: Option<UserId>, network: IpAddr, failure: PasswordFailure) {
     static THROTTLE: Throttle = Throttle::new();
     let reason = failure.as_str();
     METRICS.sign_ins_failed.with_label_values(&[reason]).inc();

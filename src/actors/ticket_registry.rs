@@ -20,7 +20,7 @@ use super::{
     ActorError, Tickets,
     context::ActorContext,
     supervision::{PanicReports, RestartHistory},
-    ticket::{ActorRequest, ActorStatus, Outdated, Reload, TicketActor},
+    ticket::{ActorRequest, ActorStatus, NewerVersion, Reload, TicketActor},
 };
 use crate::{
     domain::{Sale, TicketId, Version},
@@ -59,7 +59,7 @@ pub(super) struct Route(pub TicketId, pub ActorRequest);
 /// The feed delivered this version of the ticket.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct NewerVersion(pub TicketId, pub Version);
+pub(super) struct NewerVersionOf(pub TicketId, pub Version);
 
 /// Makes the actors of these tickets read the store again. Starts the actors that do not run.
 #[derive(Debug, Message)]
@@ -199,14 +199,14 @@ fn reject(request: ActorRequest) {
     }
 }
 
-impl Handler<NewerVersion> for TicketRegistry {
+impl Handler<NewerVersionOf> for TicketRegistry {
     type Result = ();
 
-    fn handle(&mut self, NewerVersion(id, version): NewerVersion, _: &mut Context<Self>) {
+    fn handle(&mut self, NewerVersionOf(id, version): NewerVersionOf, _: &mut Context<Self>) {
         if let Some(entry) = self.actors.get(&id) {
             // If the mailbox is full or closed, nothing is lost: a commit over an older version
             // fails as stale.
-            let _ = entry.addr.try_send(Outdated(version));
+            let _ = entry.addr.try_send(NewerVersion(version));
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     context::{ActorContext, new_id},
     in_flight::{InFlight, InFlightGuard},
     ticket::{ActorRequest, Committed},
-    ticket_registry::{ArmTimers, NewerVersion, ReloadAll, Route, TicketRegistry},
+    ticket_registry::{ArmTimers, NewerVersionOf, ReloadAll, Route, TicketRegistry},
 };
 use crate::{
     domain::{
@@ -73,7 +73,7 @@ impl Tickets {
             .store
             .commit(Commit::of(decision.clone(), now).with_idempotency_record(record))
             .await?;
-        self.context.apply_to_catalog(&decision);
+        self.context.apply_to_memory(&decision);
         Ok(ticket)
     }
 
@@ -101,7 +101,7 @@ impl Tickets {
     /// Returns the refusal of a command that exceeds a limit: the refusal by the rules, or `limit`
     /// if the rules allow the command. So refusals have the order of the API contract, where the
     /// limit is the last one.
-    pub(super) async fn refusal(
+    pub(super) async fn refusal_over_store(
         &self,
         id: TicketId,
         command: &TicketCommand,
@@ -182,7 +182,7 @@ impl Tickets {
 
     /// Informs the ticket's actor, if it runs, that the ticket has at least this version.
     pub(super) fn on_newer_version(&self, id: TicketId, version: Version) {
-        let _ = self.registry.try_send(NewerVersion(id, version));
+        let _ = self.registry.try_send(NewerVersionOf(id, version));
     }
 
     /// Refuses an order by the catalog's copy of the ticket, without a message to the actor.

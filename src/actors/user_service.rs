@@ -9,7 +9,7 @@ use super::{
     context::{ActorContext, new_id},
     mail_limits::MailLimits,
     passwords::{PasswordCheck, Passwords},
-    security::{self, SignInFailure},
+    security::{self, PasswordFailure},
     sessions::{Sessions, new_token},
     sign_in_limits::{AttemptKeys, SignInLimits},
 };
@@ -105,7 +105,7 @@ impl UserService {
             let check = self.passwords.verify(browser.network, password.clone(), stored).await?;
             let Some(user) = user.filter(|_| check != PasswordCheck::Wrong) else {
                 self.limits.record_failure(keys).await?;
-                security::sign_in_failed(id, browser.network, SignInFailure::WrongCredentials);
+                security::password_refused(id, browser.network, PasswordFailure::WrongCredentials);
                 return Err(ActorError::InvalidCredentials);
             };
             self.limits.recheck_pair(keys).await?;
@@ -238,8 +238,8 @@ impl UserService {
         Err(ActorError::Busy("user"))
     }
 
-    /// Checks that a user may request the confirmation of `email`. The address may be taken until it
-    /// is confirmed: the store's unique index makes the final decision.
+    /// Checks that a user may request the confirmation of `email`. The address may be taken until
+    /// it is confirmed: the store's unique index makes the final decision.
     async fn check_new_address(&self, email: &Email, network: IpAddr) -> Result<(), ActorError> {
         if self.context.store.user_by_email(email).await?.is_some() {
             return Err(ActorError::EmailInUse);
@@ -257,10 +257,10 @@ impl UserService {
         signed_in: &SignedIn,
         network: IpAddr,
     ) -> Result<ActorError, ActorError> {
-        security::sign_in_failed(
+        security::password_refused(
             Some(signed_in.user),
             network,
-            SignInFailure::WrongCurrentPassword,
+            PasswordFailure::WrongCurrentPassword,
         );
         let wrong = self
             .context

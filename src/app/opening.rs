@@ -89,7 +89,7 @@ pub(super) async fn open(config: &Config, startup: &Startup) -> Result<OpenedSto
                 failure.reason, config.store_wait
             )));
         }
-        startup.waits("waiting for the store");
+        startup.set_reason("waiting for the store");
         wait_log.log(failure.reason, deadline);
         sleep(PAUSE).await;
     }
@@ -191,7 +191,7 @@ pub(super) async fn load(
     let deadline = started_at + config.store_wait.to_duration();
     let (mut tickets, mut progressed_at, mut logged_at) = (0, started_at, started_at);
     loop {
-        startup.waits(format!("loading tickets, {} so far", grouped(tickets)));
+        startup.set_reason(format!("loading tickets, {} so far", grouped(tickets)));
         if timeout(CHECK_EVERY, catalog.loaded()).await.is_ok() {
             tracing::info!(
                 tickets = catalog.len(),

@@ -1,4 +1,5 @@
-//! The tickets that were not deleted, in memory, on every replica. Lists are answered from it.
+//! The tickets that were not deleted, in memory, on every replica. Lists are answered from the
+//! catalog.
 //!
 //! The catalog gets new states from the feed, from this replica's own commits before they are
 //! answered, and from the reads of ticket actors. The version decides which state is newer, so they

@@ -199,7 +199,7 @@ impl<'a> Form<'a> {
     ///
     /// # Errors
     /// 400 for another JSON value, and for bytes that are not JSON.
-    pub fn nothing(body: &'a [u8]) -> Result<(), ApiError> {
+    pub fn check_ignored_object(body: &'a [u8]) -> Result<(), ApiError> {
         if body.is_empty() {
             return Ok(());
         }

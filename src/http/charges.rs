@@ -118,7 +118,7 @@ pub async fn confirm(mut call: Call) -> HandlerResult {
     call.state.context.limits.purchase(session.user)?;
     let body = call.body().await?;
     let work = async |key| {
-        Form::nothing(&body)?;
+        Form::check_ignored_object(&body)?;
         Ok(call.actors().orders.confirm(call.id()?, session.user, key).await?)
     };
     call.run_idempotent(session.user, &body, work, confirmation_response).await

@@ -1,9 +1,9 @@
 //! Client address of a request, also behind trusted proxies.
 //!
 //! A trusted proxy may write an address in several forms, or something else than an address. Each
-//! address and each obfuscated identifier is one client; all other values together are one client.
-//! No such value stands for the proxy itself, because its clients would then share the rate of the
-//! proxy, or its exemptions.
+//! IPv4 address, each IPv6 /64 and each obfuscated identifier is one client; all other values
+//! together are one client. No such value stands for the proxy itself, because its clients would
+//! then share the rate of the proxy, or its exemptions.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

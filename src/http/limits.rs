@@ -48,18 +48,18 @@ const LISTING: Rate = Rate { burst: 60, per_second: 2 };
 /// deliveries only while the configured secret is wrong.
 const WEBHOOK_FAILURE: Rate = Rate { burst: 30, per_second: 1 };
 
-type ClientRateLimiter<C> =
+type BucketRateLimiter<C> =
     RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// The rates of this replica.
 pub struct RateLimits<C: Clock = DefaultClock> {
     is_on: bool,
     clock: C,
-    clients: ClientRateLimiter<C>,
-    sign_ins: ClientRateLimiter<C>,
-    purchases: ClientRateLimiter<C>,
-    listings: ClientRateLimiter<C>,
-    webhook_failures: ClientRateLimiter<C>,
+    clients: BucketRateLimiter<C>,
+    sign_ins: BucketRateLimiter<C>,
+    purchases: BucketRateLimiter<C>,
+    listings: BucketRateLimiter<C>,
+    webhook_failures: BucketRateLimiter<C>,
     hasher: RandomState,
 }
 
@@ -126,7 +126,7 @@ impl<C: Clock + Clone> RateLimits<C> {
 
     fn check(
         &self,
-        buckets: &ClientRateLimiter<C>,
+        buckets: &BucketRateLimiter<C>,
         key: impl Hash,
         reason: &str,
     ) -> Result<(), ApiError> {

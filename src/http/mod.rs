@@ -156,7 +156,7 @@ impl HttpContext {
 /// Returns the application of one worker. It is called once on the thread of each worker, at the
 /// first request after the start, because it starts the thread's shard of the WebSocket hub.
 pub fn app(state: AppState) -> App<impl Service> {
-    let shard = state.hub.shard();
+    let shard = state.hub.start_shard();
     with_context(Arc::clone(&state.context))
         .app_data(web::Data::new(shard))
         .app_data(web::Data::new(state))

@@ -152,7 +152,7 @@ pub async fn cancel(mut call: Call) -> HandlerResult {
     let session = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
-        Form::nothing(&body)?;
+        Form::check_ignored_object(&body)?;
         Ok(call.actors().orders.cancel(call.id()?, session.user, key).await?)
     };
     call.run_idempotent(session.user, &body, work, |()| Ok(HttpResponse::NoContent().finish()))

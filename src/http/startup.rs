@@ -59,7 +59,7 @@ impl Startup {
     }
 
     /// Sets the reason of the 503 responses during the start.
-    pub fn waits(&self, reason: impl Into<Cow<'static, str>>) {
+    pub fn set_reason(&self, reason: impl Into<Cow<'static, str>>) {
         *self.0.reason.write() = reason.into();
     }
 

@@ -60,7 +60,7 @@ impl Site {
         let store = EmbeddedStore::in_memory().expect("memory opens");
         let sandbox = Sandbox::new(Arc::new(MemoryLedger::default()), [7; 32]);
         let (actors, catalog, clock) = start_actors(Arc::clone(&store), sandbox).await;
-        let hub = Hub::start(store.feed().clone(), clock.clone(), ws::SocketLimits::default());
+        let hub = Hub::new(store.feed().clone(), clock.clone(), ws::SocketLimits::default());
         let context = Arc::new(HttpContext::new(&config, ([127, 0, 0, 1], 3000).into()));
         let readiness = Readiness::new(Arc::new(Healthy), clock.clone());
         Self { state: AppState { actors, catalog, clock, readiness, hub, context } }

@@ -176,7 +176,7 @@ pub async fn delist(mut call: Call) -> HandlerResult {
     let session = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
-        Form::nothing(&body)?;
+        Form::check_ignored_object(&body)?;
         let (id, if_match) = target(&call).await?;
         Ok(call.actors().tickets.delist(id, session.user, if_match, key).await?)
     };

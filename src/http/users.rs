@@ -191,7 +191,7 @@ pub async fn sign_out(mut call: Call) -> HandlerResult {
     call.expected_session().await?;
     let sessions = call.sessions().await?;
     let body = call.body().await?;
-    Form::nothing(&body)?;
+    Form::check_ignored_object(&body)?;
     // The sessions of all tried cookies must end: otherwise a remaining cookie would sign in the
     // next request.
     for session in &sessions {
@@ -264,8 +264,8 @@ pub async fn verify(mut call: Call) -> HandlerResult {
     Ok(json(StatusCode::OK, &UserView::of(&public_user)))
 }
 
-/// Sends the mail that confirms the email address again. Nothing is sent if the address is confirmed
-/// already. At most 3 mails an hour are sent to one address.
+/// Sends the mail that confirms the email address again. Nothing is sent if the address is
+/// confirmed already. At most 3 mails an hour are sent to one address.
 #[utoipa::path(post, path = "/api/users/verify/resend", tag = "users", operation_id = "resendVerification",
     request_body(content = Option<Nothing>, content_type = "application/json"),
     responses((status = 202, description = "The mail will be sent.", body = Nothing)),
@@ -276,7 +276,7 @@ pub async fn resend_verification(mut call: Call) -> HandlerResult {
     call.state.context.limits.sign_in(client)?;
     let body = call.body().await?;
     let work = async |key| {
-        Form::nothing(&body)?;
+        Form::check_ignored_object(&body)?;
         Ok(call.actors().users.resend_verification(&session, client.network(), key).await?)
     };
     let answer = |()| Ok(json(StatusCode::ACCEPTED, &Nothing {}));

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{CurrencyView, Instant, Price};
+use super::{CurrencyView, Price, WireTime};
 use crate::domain::{
     Charge, ChargeFailure, ChargeId, ChargeStatus, DeclineCode, FailureCode, OrderId,
 };
@@ -33,9 +33,9 @@ pub struct ChargeView<'a> {
     #[schema(inline, required = true)]
     pub failure: Option<FailureView<'a>>,
     #[schema(value_type = String, format = DateTime)]
-    pub created_at: Instant,
+    pub created_at: WireTime,
     #[schema(value_type = String, format = DateTime)]
-    pub updated_at: Instant,
+    pub updated_at: WireTime,
 }
 
 /// The status of a charge.
@@ -96,8 +96,8 @@ impl<'a> ChargeView<'a> {
             stripe_id: charge.payment().map(|id| id.as_str()),
             stripe_refund_id: charge.refund().map(|id| id.as_str()),
             failure: charge.failure().map(FailureView::of),
-            created_at: Instant(charge.created_at),
-            updated_at: Instant(charge.updated_at),
+            created_at: WireTime(charge.created_at),
+            updated_at: WireTime(charge.updated_at),
         }
     }
 }

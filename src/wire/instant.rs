@@ -7,9 +7,9 @@ use crate::domain::Timestamp;
 
 /// An instant that is serialized as `2026-09-01T12:34:56.789Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Instant(pub Timestamp);
+pub struct WireTime(pub Timestamp);
 
-impl Instant {
+impl WireTime {
     const LEN: usize = "2026-09-01T12:34:56.789Z".len();
     /// The last instant of RFC 3339, whose years have four digits. Later instants are shown as this
     /// one.
@@ -39,7 +39,7 @@ fn digits(text: &mut [u8], mut number: u32) {
     }
 }
 
-impl Serialize for Instant {
+impl Serialize for WireTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         self.write(&mut text);
@@ -55,7 +55,10 @@ mod tests {
     use super::*;
 
     fn text(ms: i64) -> String {
-        serde_json::to_string(&Instant(Timestamp(ms))).expect("a text").trim_matches('"').to_owned()
+        serde_json::to_string(&WireTime(Timestamp(ms)))
+            .expect("a text")
+            .trim_matches('"')
+            .to_owned()
     }
 
     #[test]
@@ -73,7 +76,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn instant_text_parses_to_the_same_millisecond(ms in 0..=Instant::MS_MAX) {
+        fn instant_text_parses_to_the_same_millisecond(ms in 0..=WireTime::MS_MAX) {
             let read = OffsetDateTime::parse(&text(ms), &Rfc3339).expect("RFC 3339");
             prop_assert_eq!(read.unix_timestamp_nanos(), i128::from(ms) * 1_000_000);
         }

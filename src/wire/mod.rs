@@ -16,7 +16,7 @@ mod user;
 
 pub use charge::{ChargeStatusView, ChargeView, FailureView};
 pub use details::TicketDetailsView;
-pub use instant::Instant;
+pub use instant::WireTime;
 pub use order::{CancelReasonView, OrderStatusView, OrderView, TicketCopyView};
 pub use price::Price;
 pub use ticket::{CurrencyView, TicketStatusView, TicketView};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Instant, Price, TicketDetailsView};
+use super::{Price, TicketDetailsView, WireTime};
 use crate::domain::{
     CancelReason, Order, OrderId, OrderState, OrderStatus, TicketId, TicketSnapshot, Timestamp,
     UserId, Version,
@@ -32,21 +32,21 @@ pub struct OrderView<'a> {
     pub price: Price,
     /// Time at which the payment window ends.
     #[schema(value_type = String, format = DateTime)]
-    pub expires_at: Instant,
+    pub expires_at: WireTime,
     /// Seconds until `expiresAt`, rounded up; 0 after it. In a WebSocket frame, they are counted
     /// from the frame's `at`.
     pub expires_in_seconds: u64,
     /// Time at which the lock ends, unless the order is cancelled earlier or a payment is being
     /// captured.
     #[schema(value_type = String, format = DateTime)]
-    pub unlocks_at: Instant,
+    pub unlocks_at: WireTime,
     /// 0 for a new order; each change adds one.
     #[schema(value_type = u64)]
     pub version: Version,
     #[schema(value_type = String, format = DateTime)]
-    pub created_at: Instant,
+    pub created_at: WireTime,
     #[schema(value_type = String, format = DateTime)]
-    pub updated_at: Instant,
+    pub updated_at: WireTime,
 }
 
 /// The ticket at the time when it was locked.
@@ -121,12 +121,12 @@ impl<'a> OrderView<'a> {
             ticket_id: order.ticket.id,
             ticket: TicketCopyView::of(&order.ticket),
             price: Price(order.price),
-            expires_at: Instant(order.expires_at),
+            expires_at: WireTime(order.expires_at),
             expires_in_seconds: (order.expires_at - now).whole_secs_left(),
-            unlocks_at: Instant(order.unlocks_at),
+            unlocks_at: WireTime(order.unlocks_at),
             version: order.version,
-            created_at: Instant(order.created_at),
-            updated_at: Instant(order.updated_at),
+            created_at: WireTime(order.created_at),
+            updated_at: WireTime(order.updated_at),
         }
     }
 }

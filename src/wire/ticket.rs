@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Instant, TicketDetailsView};
+use super::{TicketDetailsView, WireTime};
 use crate::domain::{Currency, OrderId, Ticket, TicketId, TicketStatus, UserId, Version};
 
 /// A ticket that a seller offers. It does not show the buyer who holds its lock.
@@ -28,14 +28,14 @@ pub struct TicketView<'a> {
     /// Time at which the lock ends, unless the order is cancelled earlier or a payment is being
     /// captured; null unless the ticket is Locked.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
-    pub unlocks_at: Option<Instant>,
+    pub unlocks_at: Option<WireTime>,
     /// 0 for a new ticket; each change adds one.
     #[schema(value_type = u64)]
     pub version: Version,
     #[schema(value_type = String, format = DateTime)]
-    pub created_at: Instant,
+    pub created_at: WireTime,
     #[schema(value_type = String, format = DateTime)]
-    pub updated_at: Instant,
+    pub updated_at: WireTime,
 }
 
 /// The status of a ticket.
@@ -84,10 +84,10 @@ impl<'a> TicketView<'a> {
             user_id: ticket.seller,
             order_id: ticket.order(),
             status: ticket.status()?.into(),
-            unlocks_at: ticket.lock().map(|lock| Instant(lock.unlocks_at)),
+            unlocks_at: ticket.lock().map(|lock| WireTime(lock.unlocks_at)),
             version: ticket.version,
-            created_at: Instant(ticket.created_at),
-            updated_at: Instant(ticket.updated_at),
+            created_at: WireTime(ticket.created_at),
+            updated_at: WireTime(ticket.updated_at),
         })
     }
 }

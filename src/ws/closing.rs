@@ -47,7 +47,7 @@ impl DisconnectReason {
 
     /// Returns whether the peer's input is not read any more, because it cannot be parsed or would
     /// take too much memory. Then its answer to the close frame is not awaited.
-    pub const fn peer_unparsable(self) -> bool {
+    pub const fn stops_reading(self) -> bool {
         matches!(
             self,
             Self::Protocol

@@ -69,7 +69,7 @@ impl EventDelivery {
         let event = EventFrame { cursor: recorded.cursor, kind, frame };
         let has_private = frames.private.is_some();
         for connection in subscriptions.watchers(ticket) {
-            if !(has_private && frames.is_owner(connection.user())) {
+            if !(has_private && frames.is_private_to(connection.user())) {
                 self.public += u64::from(connection.enqueue(event, &mut self.pending));
             }
         }
@@ -82,7 +82,7 @@ impl EventDelivery {
         frames: &Frames,
         subscriptions: &Subscriptions,
     ) {
-        let (Some(owner), Some(frame)) = (frames.owner, &frames.private) else { return };
+        let (Some(owner), Some(frame)) = (frames.private_to, &frames.private) else { return };
         let event = EventFrame { cursor: recorded.cursor, kind: FrameKind::Private, frame };
         for connection in subscriptions.of_user(owner).filter(|connection| connection.is_live()) {
             self.private += u64::from(connection.enqueue(event, &mut self.pending));

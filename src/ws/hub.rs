@@ -21,13 +21,13 @@ impl Hub {
 
     /// Creates a hub that delivers the events of `feed`. Starts no task: each worker thread starts
     /// its own shard.
-    pub fn start(feed: FeedLog, clock: Clock, limits: SocketLimits) -> Self {
+    pub fn new(feed: FeedLog, clock: Clock, limits: SocketLimits) -> Self {
         Self(Arc::new(Shared::new(feed, clock, limits)))
     }
 
     /// Starts a shard on the calling thread, which must run an actix system. Call it once in each
     /// worker's `App` factory.
-    pub fn shard(&self) -> Shard {
+    pub fn start_shard(&self) -> Shard {
         Shard::start(&self.0)
     }
 

@@ -12,7 +12,7 @@ use super::{send_queue::FrameKind, watch::Watch};
 use crate::{
     domain::{Charge, DomainEvent, Order, OrderId, Ticket, TicketId, Timestamp, UserId, Version},
     store::{Cursor, RecordedEvent},
-    wire::{ChargeView, Instant, OrderView, TicketView, UserView},
+    wire::{ChargeView, OrderView, TicketView, UserView, WireTime},
 };
 
 /// A cursor that is serialized as its opaque text.
@@ -33,7 +33,7 @@ pub enum ServerFrame<'a> {
     Hello {
         #[serde(rename = "serverTime")]
         #[schema(value_type = String, format = DateTime)]
-        server_time: Instant,
+        server_time: WireTime,
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         resumed: bool,
@@ -54,7 +54,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         ticket: TicketView<'a>,
     },
     /// A ticket was edited, locked, released or sold, or only its version grew.
@@ -62,7 +62,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         ticket: TicketView<'a>,
     },
     /// A ticket was taken off sale.
@@ -70,7 +70,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         #[serde(rename = "ticketId")]
         #[schema(value_type = String, format = "uuid")]
         ticket_id: TicketId,
@@ -82,7 +82,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         #[serde(rename = "orderId")]
         #[schema(value_type = String, format = "uuid")]
         order_id: OrderId,
@@ -98,7 +98,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         order: OrderView<'a>,
     },
     /// To its owner: the buyer cancelled an order.
@@ -106,7 +106,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         order: OrderView<'a>,
     },
     /// To its owner: a payment was submitted.
@@ -114,7 +114,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         charge: ChargeView<'a>,
     },
     /// To its owner: a payment succeeded.
@@ -122,7 +122,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         charge: ChargeView<'a>,
     },
     /// To its owner: a payment failed.
@@ -130,7 +130,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         charge: ChargeView<'a>,
     },
     /// To its owner: money was paid back.
@@ -138,7 +138,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         charge: ChargeView<'a>,
     },
     /// To that user: their account changed. `user` is the account after the change.
@@ -146,7 +146,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
-        at: Instant,
+        at: WireTime,
         user: UserView<'a>,
     },
 }
@@ -179,14 +179,14 @@ pub struct Frames {
     pub ticket: Option<TicketId>,
     pub public: Option<Bytes>,
     /// The only user who receives `private`. This user does not receive `public`.
-    pub owner: Option<UserId>,
+    pub private_to: Option<UserId>,
     pub private: Option<Bytes>,
 }
 
 impl Frames {
-    /// Returns whether `user` is the owner, who receives `private` instead of `public`.
-    pub fn is_owner(&self, user: Option<UserId>) -> bool {
-        self.owner.is_some() && self.owner == user
+    /// Returns whether `user` is the user who receives `private` instead of `public`.
+    pub fn is_private_to(&self, user: Option<UserId>) -> bool {
+        self.private_to.is_some() && self.private_to == user
     }
 }
 
@@ -198,7 +198,7 @@ pub fn frames_of(recorded: &RecordedEvent) -> &Frames {
 /// Renders the public and the private frame of an event, with the ticket and the owner that select
 /// their receivers.
 pub fn render(recorded: &RecordedEvent) -> Frames {
-    let (cursor, at) = (CursorText(recorded.cursor), Instant(recorded.at));
+    let (cursor, at) = (CursorText(recorded.cursor), WireTime(recorded.at));
     match &recorded.event {
         DomainEvent::TicketCreated { ticket } => {
             ticket_frames(ticket, |ticket| ServerFrame::TicketCreated { cursor, at, ticket })
@@ -219,7 +219,7 @@ pub fn render(recorded: &RecordedEvent) -> Frames {
             Frames {
                 ticket: Some(ticket_id),
                 public: Some(frame(None)),
-                owner: Some(expired.buyer),
+                private_to: Some(expired.buyer),
                 private: Some(frame(Some(OrderView::of(expired, recorded.at)))),
             }
         }
@@ -241,7 +241,7 @@ pub fn render(recorded: &RecordedEvent) -> Frames {
         DomainEvent::ChargeRefunded { charge } => {
             charge_frame(charge, |charge| ServerFrame::ChargeRefunded { cursor, at, charge })
         }
-        DomainEvent::UserUpdated { user } => frame_for_owner(
+        DomainEvent::UserUpdated { user } => private_frame(
             user.id,
             &ServerFrame::UserUpdated { cursor, at, user: UserView::of(user) },
         ),
@@ -262,7 +262,7 @@ pub fn frame_for<'a>(
 ) -> Option<(FrameKind, &'a Bytes)> {
     let frames = frames_of(recorded);
     match (&frames.private, &frames.public, frames.ticket) {
-        (Some(private), ..) if frames.is_owner(user) => Some((FrameKind::Private, private)),
+        (Some(private), ..) if frames.is_private_to(user) => Some((FrameKind::Private, private)),
         (_, Some(public), Some(ticket)) if watch.wants(ticket) => {
             Some((public_kind(&recorded.event, ticket), public))
         }
@@ -293,23 +293,23 @@ fn order_frame<'a>(
     at: Timestamp,
     frame: impl FnOnce(OrderView<'a>) -> ServerFrame<'a>,
 ) -> Frames {
-    frame_for_owner(order.buyer, &frame(OrderView::of(order, at)))
+    private_frame(order.buyer, &frame(OrderView::of(order, at)))
 }
 
 fn charge_frame<'a>(
     charge: &'a Charge,
     frame: impl FnOnce(ChargeView<'a>) -> ServerFrame<'a>,
 ) -> Frames {
-    frame_for_owner(charge.buyer, &frame(ChargeView::of(charge)))
+    private_frame(charge.buyer, &frame(ChargeView::of(charge)))
 }
 
-fn frame_for_owner(owner: UserId, frame: &ServerFrame<'_>) -> Frames {
-    Frames { owner: Some(owner), private: Some(frame.to_bytes()), ..Frames::default() }
+fn private_frame(owner: UserId, frame: &ServerFrame<'_>) -> Frames {
+    Frames { private_to: Some(owner), private: Some(frame.to_bytes()), ..Frames::default() }
 }
 
 /// Renders the first frame of a connection.
 pub fn hello(server_time: Timestamp, cursor: Cursor, resumed: bool) -> Bytes {
-    ServerFrame::Hello { server_time: Instant(server_time), cursor: CursorText(cursor), resumed }
+    ServerFrame::Hello { server_time: WireTime(server_time), cursor: CursorText(cursor), resumed }
         .to_bytes()
 }
 

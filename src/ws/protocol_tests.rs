@@ -134,7 +134,7 @@ fn ticket_update_has_only_a_public_frame() {
         (&json!("TicketUpdated"), &json!("2026-09-01T12:34:56.789Z"), &json!("Locked"))
     );
     assert_eq!(frame["cursor"], json!(Cursor { epoch: 1, time: 2, ordinal: 3 }.to_string()));
-    assert_eq!((frames.ticket, frames.owner, frames.private), (Some(ticket().id), None, None));
+    assert_eq!((frames.ticket, frames.private_to, frames.private), (Some(ticket().id), None, None));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn expired_order_is_complete_for_its_owner_and_two_ids_for_others() {
         (&private["type"], &private["order"]["cancelReason"]),
         (&json!("OrderExpired"), &json!("expired"))
     );
-    assert_eq!(frames.owner, Some(buyer()));
+    assert_eq!(frames.private_to, Some(buyer()));
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn private_event_has_no_public_frame() {
         if name.starts_with("Charge")
             || matches!(name, "OrderCreated" | "OrderCancelled" | "UserUpdated")
         {
-            assert_eq!((frames.owner, &frames.public), (Some(buyer()), &None), "{name}");
+            assert_eq!((frames.private_to, &frames.public), (Some(buyer()), &None), "{name}");
             assert_eq!(json_of(frames.private.as_ref().expect("private"))["type"], json!(name));
         }
     }

@@ -4,8 +4,8 @@
 //! Each address uses a rate limiter (GCRA) that counts kibibytes. The number of buckets is fixed.
 //! The bucket of an address is found by a hash with a secret of this process. Therefore memory is
 //! bounded, and a client cannot choose to use up another client's bucket. A client beyond the bound
-//! is not refused. It is answered as if its cursor were too old: it fetches a snapshot, and gets
-//! new events from then on.
+//! is not refused. It is answered as if its cursor were too old. If the budget is used up during a
+//! replay, the replay ends with a `Reset`: it fetches a snapshot, and gets new events from then on.
 
 use std::{
     fmt,

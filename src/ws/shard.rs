@@ -256,8 +256,8 @@ mod tests {
             FeedLimits { events_max: 10, silence_max: None, ahead_max: 0 },
         );
         let shard =
-            Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default())
-                .shard();
+            Hub::new(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default())
+                .start_shard();
         let before =
             received_until(&shard, || shard.actor.borrow().do_send(Panic), "internal error").await;
         assert!(before.contains("Hello"), "{before:?}");

@@ -35,7 +35,7 @@ pub struct ConnectionTask {
     recent: VecDeque<Instant>,
     _permit: ConnectionPermit,
     /// The HTTP server's permit for the connection, dropped when the connection is over.
-    _address_permit: Box<dyn Any>,
+    _quota_permit: Box<dyn Any>,
 }
 
 impl ConnectionTask {
@@ -47,7 +47,7 @@ impl ConnectionTask {
         shard: Shard,
         connection: Rc<Connection>,
         permit: ConnectionPermit,
-        address_permit: Box<dyn Any>,
+        quota_permit: Box<dyn Any>,
     ) -> Self {
         let frame_decoder = FrameDecoder::new(shard.shared.limits.frame_bytes_max);
         Self {
@@ -56,7 +56,7 @@ impl ConnectionTask {
             frame_decoder,
             recent: VecDeque::new(),
             _permit: permit,
-            _address_permit: address_permit,
+            _quota_permit: quota_permit,
         }
     }
 

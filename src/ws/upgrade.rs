@@ -88,12 +88,12 @@ pub struct AcceptedUpgrade {
 impl AcceptedUpgrade {
     /// Starts the connection on its socket, in a new task on this thread. `head`: the bytes of the
     /// answer to the handshake, which are sent first. `early`: the bytes that were read after the
-    /// request. `address_permit` is kept until the connection ends.
-    pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8], address_permit: Box<dyn Any>) {
+    /// request. `quota_permit` is kept until the connection ends.
+    pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8], quota_permit: Box<dyn Any>) {
         let Self { shard, viewer, resume, permit } = self;
         set_options(&socket, &shard.shared.limits);
         let connection = shard.table.borrow_mut().admit(viewer, socket, head, resume);
-        let mut task = ConnectionTask::new(shard, connection, permit, address_permit);
+        let mut task = ConnectionTask::new(shard, connection, permit, quota_permit);
         task.on_bytes(early);
         rt::spawn(task);
     }

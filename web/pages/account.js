@@ -32,17 +32,17 @@ function emailForm() {
     spellcheck: "false",
     value: store.user?.email,
   });
-  const present = passwordField("currentPassword", texts.form.currentPassword, {
+  const currentPassword = passwordField("currentPassword", texts.form.currentPassword, {
     autocomplete: "current-password",
   });
   const made = form({
-    fields: [email, present],
+    fields: [email, currentPassword],
     button: texts.account.changeEmail,
     busy: texts.account.saving,
     onRefused: refused,
     send: async (values) => {
       await updateUser(values);
-      present.input.value = "";
+      currentPassword.input.value = "";
       const pending = store.user?.pendingEmail;
       if (pending) made.box.say("good", texts.account.emailPending(pending), texts.verify.look);
       else made.box.say("good", texts.account.emailUnchanged);
@@ -58,17 +58,17 @@ function passwordForm() {
     { autocomplete: "new-password" },
     texts.form.passwordHint,
   );
-  const present = passwordField("currentPassword", texts.form.currentPassword, {
+  const currentPassword = passwordField("currentPassword", texts.form.currentPassword, {
     autocomplete: "current-password",
   });
   const made = form({
-    fields: [fresh, present],
+    fields: [fresh, currentPassword],
     button: texts.account.changePassword,
     busy: texts.account.saving,
     onRefused: refused,
     send: async (values) => {
       await updateUser(values);
-      for (const { input } of [fresh, present]) input.value = "";
+      for (const { input } of [fresh, currentPassword]) input.value = "";
       made.box.say("good", texts.account.passwordChanged, texts.account.othersSignedOut);
     },
   });

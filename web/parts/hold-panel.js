@@ -45,8 +45,8 @@ export function holdPanel(signal) {
   function show(next) {
     order = next;
     figures.until = Date.parse(target(next));
-    const retrying = next.status === "AwaitingPayment";
-    setText(label, retrying ? texts.order.timeToFinish : texts.order.timeToPay);
+    const paying = next.status === "AwaitingPayment";
+    setText(label, paying ? texts.order.timeToFinish : texts.order.timeToPay);
     setText(until, texts.order.payBy(moment(target(next))));
     tick();
   }

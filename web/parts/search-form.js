@@ -1,10 +1,10 @@
-// The search form of the list: words and order. Further filters of the address are shown as links that remove them.
+// The search form of the list: words and sort order. Further filters of the address are shown as links that remove them.
 
 import { h } from "../core/dom.js";
 import { texts } from "../words/texts.js";
 import { icon } from "./icon.js";
 
-const ORDERS = [
+const SORTS = [
   ["newest", texts.list.newestFirst],
   ["price", texts.list.lowestPrice],
   ["-price", texts.list.highestPrice],
@@ -19,7 +19,7 @@ const OTHER_FILTERS = {
 
 const NAMES = ["q", "sort", ...Object.keys(OTHER_FILTERS)];
 
-/** Returns the filters and the order of an address, without default values. */
+/** Returns the filters and the sort order of an address, without default values. */
 export function filtersOf(query) {
   const filters = new URLSearchParams();
   for (const name of NAMES) {
@@ -59,10 +59,10 @@ export function searchForm(filters, navigate) {
     autocomplete: "off",
     enterkeyhint: "search",
   });
-  const order = h(
+  const sort = h(
     "select",
     { class: "input search-order", name: "sort", id: "sort", autocomplete: "off" },
-    ORDERS.map(([value, label]) =>
+    SORTS.map(([value, label]) =>
       h("option", { value, selected: (filters.get("sort") ?? "newest") === value }, label),
     ),
   );
@@ -72,18 +72,18 @@ export function searchForm(filters, navigate) {
     h("label", { class: "visually-hidden", for: "q" }, texts.list.search),
     h("span", { class: "search-words" }, icon("search"), words),
     h("label", { class: "visually-hidden", for: "sort" }, texts.list.sortBy),
-    order,
+    sort,
     h("button", { type: "submit", class: "button button-primary" }, texts.list.searchButton),
   );
   const go = (event) => {
     event?.preventDefault();
     const query = new URLSearchParams(filters);
     query.set("q", words.value);
-    query.set("sort", order.value);
+    query.set("sort", sort.value);
     navigate(addressOf(filtersOf(query)));
   };
   form.addEventListener("submit", go);
-  order.addEventListener("change", () => go());
+  sort.addEventListener("change", () => go());
   return form;
 }
 

@@ -10,7 +10,7 @@ const WORDS = {
     "Check your internet connection and try again. It is safe to repeat this.",
   ],
   unavailable: [
-    "GitTix is very busy right now.",
+    "GitTix cannot do this right now.",
     "Wait a moment and try again. It is safe to repeat this.",
   ],
   outcome_unknown: [

@@ -1,7 +1,7 @@
 //! Payment processors: the trait, their settings, the built-in sandbox and Stripe.
 //!
-//! A processor has its own ledger, which is not part of this program's commits. Its answers decide;
-//! the program's own records are never assumed to match the ledger.
+//! A processor has its own ledger, which is not part of this program's commits. The processor's
+//! answer is taken as true; the program's own records are never assumed to match the ledger.
 //!
 //! Every call may be repeated: an authorization, capture or reversal that was done is not done
 //! twice. So an interrupted step is repeated. This crate has no rules about locks or orders.

@@ -43,7 +43,7 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) enum Rejection {
     /// This commit is not written. The other commits of the transaction are not affected.
-    Refused(CommitError),
+    Precondition(CommitError),
     /// The whole transaction fails.
     Storage(StorageFault),
 }
@@ -51,7 +51,9 @@ pub(super) enum Rejection {
 impl From<StorageFault> for Rejection {
     fn from(fault: StorageFault) -> Self {
         match fault {
-            StorageFault::Document(_) => Self::Refused(CommitError::Unavailable(fault.to_string())),
+            StorageFault::Document(_) => {
+                Self::Precondition(CommitError::Unavailable(fault.to_string()))
+            }
             StorageFault::Storage(_) => Self::Storage(fault),
         }
     }
@@ -63,7 +65,7 @@ impl From<redb::StorageError> for Rejection {
     }
 }
 
-const STALE: Rejection = Rejection::Refused(CommitError::Stale);
+const STALE: Rejection = Rejection::Precondition(CommitError::Stale);
 
 /// Checks the preconditions of `commit` on `tables`, and returns its plan. Writes nothing.
 pub(super) fn validate(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Rejection> {
@@ -129,7 +131,7 @@ fn change_user(tables: &Tables<'_>, plan: &mut Plan, user: &User) -> Result<(), 
     let claimed =
         plan.users.iter().any(|other| other.new.id != user.id && other.new.email == user.email);
     if claimed || owner.is_some_and(|owner| owner != user.key()) {
-        return Err(Rejection::Refused(CommitError::EmailInUse));
+        return Err(Rejection::Precondition(CommitError::EmailInUse));
     }
     Ok(())
 }
@@ -202,7 +204,7 @@ fn change_slot(tables: &Tables<'_>, plan: &mut Plan, slot: SlotChange) -> Result
         }
         let is_held = held.contains(&order.uuid().as_u128());
         if !is_held && held.len() >= usize::try_from(locks_max).unwrap_or(usize::MAX) {
-            return Err(Rejection::Refused(CommitError::SlotsFull));
+            return Err(Rejection::Precondition(CommitError::SlotsFull));
         }
     }
     plan.slots.push(slot);
@@ -231,7 +233,7 @@ fn add_idempotency_record(
         .iter()
         .any(|(other, _)| other.key.user == record.key.user && other.key.key == record.key.key);
     if planned || tables.idempotency.get(key)?.is_some() {
-        return Err(Rejection::Refused(CommitError::KeyUsed));
+        return Err(Rejection::Precondition(CommitError::KeyUsed));
     }
     plan.keys.push((record.clone(), encode(record)?));
     Ok(())
@@ -244,7 +246,7 @@ fn add_delivery(
 ) -> Result<(), Rejection> {
     let planned = plan.deliveries.iter().any(|(other, _)| other.event == delivery.event);
     if planned || tables.deliveries.get(delivery.event.as_str())?.is_some() {
-        return Err(Rejection::Refused(CommitError::KeyUsed));
+        return Err(Rejection::Precondition(CommitError::KeyUsed));
     }
     plan.deliveries.push((delivery.clone(), encode(delivery)?));
     Ok(())

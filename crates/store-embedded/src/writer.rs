@@ -161,7 +161,7 @@ impl Writer {
     ) -> Result<WriteResult, StorageFault> {
         let plan = match validate(tables, &commit) {
             Ok(plan) => plan,
-            Err(Rejection::Refused(error)) => return Ok(Err(error)),
+            Err(Rejection::Precondition(error)) => return Ok(Err(error)),
             Err(Rejection::Storage(fault)) => return Err(fault),
         };
         let (number, ordinal) =

@@ -66,13 +66,13 @@ async fn write_one(
                 }
                 return Vec::new();
             }
-            TransactionOutcome::Refused(why) if group.len() == 1 => {
+            TransactionOutcome::ServerError(why) if group.len() == 1 => {
                 for waiting in group {
                     waiting.answer(Err(CommitError::Unavailable(why.clone())));
                 }
                 return Vec::new();
             }
-            TransactionOutcome::Refused(_) => return halves(group),
+            TransactionOutcome::ServerError(_) => return halves(group),
             TransactionOutcome::PreconditionFailed => {
                 let before = group.len();
                 group = reject_failed(&connection.db, group, stored_versions).await;

@@ -62,7 +62,7 @@ pub(super) enum TransactionOutcome {
     /// Nothing was written. Another attempt may succeed.
     Transient(String),
     /// Nothing was written. Another attempt would fail too.
-    Refused(String),
+    ServerError(String),
     /// The transaction may have been committed, or may still be committed.
     Unknown(String),
 }
@@ -159,7 +159,9 @@ async fn run(
         }
         gate.answered.notify_one();
     }
-    fail::fail_point!("store::before_commit", |_| TransactionOutcome::Refused("failpoint".into()));
+    fail::fail_point!("store::before_commit", |_| TransactionOutcome::ServerError(
+        "failpoint".into()
+    ));
     if !gate.begin_commit() {
         abort(session).await;
         return TransactionOutcome::Transient("abandoned".into());
@@ -200,7 +202,7 @@ async fn execute(
         if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
             TransactionOutcome::Transient(describe(&error))
         } else {
-            TransactionOutcome::Refused(describe(&error))
+            TransactionOutcome::ServerError(describe(&error))
         }
     })?;
     if let Ok(errors) = reply.get_array("writeErrors") {
@@ -209,7 +211,7 @@ async fn execute(
         return Err(if codes.contains(&DUPLICATE_KEY) {
             TransactionOutcome::PreconditionFailed
         } else {
-            TransactionOutcome::Refused(format!("write errors {codes:?}"))
+            TransactionOutcome::ServerError(format!("write errors {codes:?}"))
         });
     }
     match step.matches {

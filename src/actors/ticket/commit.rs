@@ -101,7 +101,7 @@ impl TicketActor {
                 let sale = sale.after(&decision);
                 self.set_sale(sale.clone(), reading);
                 self.from_catalog = false;
-                self.context.apply_to_catalog(&decision);
+                self.context.apply_to_memory(&decision);
                 self.context.queue_reversals(&decision);
                 self.arm_timer(ctx, Duration::ZERO);
                 answer(queued.request, Ok(Committed { sale, decision }));

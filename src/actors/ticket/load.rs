@@ -88,7 +88,7 @@ async fn fence(context: &ActorContext, sale: Sale) -> Result<Sale, ActorError> {
     let decision = decide(&sale, &TicketCommand::Fence, &context.policy, now)?;
     match context.store.commit(Commit::of(decision.clone(), now)).await {
         Ok(()) => {
-            context.apply_to_catalog(&decision);
+            context.apply_to_memory(&decision);
             Ok(sale.after(&decision))
         }
         // Stale: the earlier commit succeeded meanwhile, or another replica changed the ticket. The

@@ -25,7 +25,7 @@ pub(in crate::actors) struct ActorRequest {
 /// The ticket has at least this version now. Another replica may have changed it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(in crate::actors) struct Outdated(pub Version);
+pub(in crate::actors) struct NewerVersion(pub Version);
 
 /// Discards the state in memory, reads it from the store, and runs the ticket's deadline if it has
 /// passed. An actor that is loading or committing ignores it. The fact that a commit has an unknown
@@ -45,8 +45,8 @@ pub(in crate::actors) struct Committed {
 #[derive(Debug, Default)]
 pub(in crate::actors) struct ActorStatus {
     /// Set whenever the queue was handled as far as possible: true if no load or commit is running
-    /// and no timer is armed. A message without a reply ([`Outdated`], [`Reload`]) changes it only
-    /// when the load that it starts has ended.
+    /// and no timer is armed. A message without a reply ([`NewerVersion`], [`Reload`]) changes it
+    /// only when the load that it starts has ended.
     pub idle: AtomicBool,
 }
 

@@ -19,7 +19,7 @@ use std::{
 
 use actix::{Actor, Context, Handler, Supervised};
 
-pub(super) use messages::{ActorRequest, ActorStatus, Committed, Outdated, Reload};
+pub(super) use messages::{ActorRequest, ActorStatus, Committed, NewerVersion, Reload};
 use messages::{answer, internal};
 use timer::{LockClock, Timer};
 
@@ -296,10 +296,10 @@ impl Handler<ActorRequest> for TicketActor {
     }
 }
 
-impl Handler<Outdated> for TicketActor {
+impl Handler<NewerVersion> for TicketActor {
     type Result = ();
 
-    fn handle(&mut self, Outdated(version): Outdated, ctx: &mut Context<Self>) {
+    fn handle(&mut self, NewerVersion(version): NewerVersion, ctx: &mut Context<Self>) {
         if let Cached::Sale(sale) = &self.cached
             && sale.ticket.version < version
             && !self.busy

@@ -61,7 +61,7 @@ pub const fn of(code: Code) -> &'static str {
         }
         Code::OrderExpired => "Place a new order once the ticket is available again.",
         Code::OrderNotPayable => "Place a new order if the ticket is still available.",
-        Code::OrderCompleted => "Nothing is left to do; the ticket is the buyer's.",
+        Code::OrderCompleted => "The order is paid, and the ticket belongs to the buyer.",
         Code::PaymentInFlight => {
             "Wait for its outcome: load the charge, or wait for a `ChargeCompleted` or `ChargeFailed` frame."
         }
@@ -72,7 +72,7 @@ pub const fn of(code: Code) -> &'static str {
         Code::VersionMismatch => {
             "Load the ticket, apply the change to what it is now, and send its new `ETag` as `If-Match`."
         }
-        Code::BodyTooLarge => "Send less: bodies may have 16 KiB.",
+        Code::BodyTooLarge => "Send less: bodies have at most 16 KiB (webhook: 256 KiB).",
         Code::UnsupportedMediaType => "Set the header `Content-Type: application/json`.",
         Code::IdempotencyKeyReused => {
             "Use a new key for each new request; a retry repeats method, path and body exactly."

@@ -151,7 +151,7 @@ impl ConnectionState {
     /// Starts the closing handshake: queues the close frame. Drops the queue first, unless `reason`
     /// keeps it.
     pub(super) fn close(&mut self, reason: DisconnectReason, limits: &SocketLimits) {
-        if self.phase == ConnectionPhase::Closing && reason.peer_unparsable() {
+        if self.phase == ConnectionPhase::Closing && reason.stops_reading() {
             // The peer's answer to our close frame cannot be parsed any more.
             self.phase = ConnectionPhase::Ending;
             return self.wake();
@@ -165,11 +165,8 @@ impl ConnectionState {
         }
         self.replay = None;
         self.send_queue.enqueue_unbounded(FrameKind::Control, reason.frame());
-        self.phase = if reason.peer_unparsable() {
-            ConnectionPhase::Ending
-        } else {
-            ConnectionPhase::Closing
-        };
+        self.phase =
+            if reason.stops_reading() { ConnectionPhase::Ending } else { ConnectionPhase::Closing };
         self.ends_by = Some(Instant::now() + limits.close_wait_max);
         self.wake();
     }

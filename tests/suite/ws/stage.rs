@@ -75,13 +75,15 @@ impl Stage {
     pub async fn guarded(limits: SocketLimits, events_max: usize, guard: Guard) -> Self {
         let base = Cursor { epoch: 1, time: 0, ordinal: 0 };
         let feed = FeedLog::new(base, FeedLimits { events_max, silence_max: None, ahead_max: 0 });
-        let hub = Hub::start(feed.clone(), Clock::starting_at(samples::NOW), limits);
+        let hub = Hub::new(feed.clone(), Clock::starting_at(samples::NOW), limits);
         let shards = hub.clone();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let addr = listener.local_addr().expect("the listener is bound");
         let bounds = ServerLimits { workers: 2, drain: Duration::from_secs(1) };
         let app = move || {
-            App::new().app_data(web::Data::new(shards.shard())).route("/ws", web::get().to(upgrade))
+            App::new()
+                .app_data(web::Data::new(shards.start_shard()))
+                .route("/ws", web::get().to(upgrade))
         };
         let server = http::serve(listener, bounds, guard, app).expect("the server starts");
         Self { feed, hub, addr, server, last_time: AtomicU64::new(0) }

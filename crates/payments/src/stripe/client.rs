@@ -155,8 +155,8 @@ impl Rejection {
         self.error.kind.as_deref() == Some("idempotency_error")
     }
 
-    /// Whether the request was not processed because the key is wrong or lacks a permission. The
-    /// operator has to correct this, not the buyer.
+    /// Whether the request was not processed because the secret API key is wrong or lacks a
+    /// permission. The operator has to correct this, not the buyer.
     pub fn is_about_access(&self) -> bool {
         [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&self.status)
     }
