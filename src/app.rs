@@ -244,7 +244,7 @@ fn start_mails(
         replica: replica.clone(),
         outbox,
         transport: config.mail.transport(&config.data_dir).map_err(StartError)?,
-        letterhead: config.mail.letterhead(),
+        from: config.mail.sender(),
         origin: config.pages_origin(addr),
     });
     arbiter.spawn_fn(move || keep_running("mail_sender", move || Arc::clone(&sender).run()));

@@ -3,15 +3,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use futures_util::future::try_join;
-use sha2::{Digest, Sha256};
-
-use super::ActorError;
+use super::{ActorError, sign_in_limits::digest};
 use crate::{
     clock::Clock,
     domain::{Email, Millis},
     store::Store,
 };
+use futures_util::future::try_join;
 
 /// The limits. Clones share the counters.
 #[derive(Debug, Clone)]
@@ -41,8 +39,8 @@ impl MailLimits {
             return Ok(true);
         }
         let now = self.clock.now();
-        let (address, network) =
-            (key("address", email.as_str()), key("network", &network.to_string()));
+        let address = format!("mail:address:{}", digest(email.as_str()));
+        let network = format!("mail:network:{}", digest(&network.to_string()));
         let (to_address, from_network) = try_join(
             self.store.count_hit(&address, Self::WINDOW, now),
             self.store.count_hit(&network, Self::WINDOW, now),
@@ -50,10 +48,4 @@ impl MailLimits {
         .await?;
         Ok(to_address <= Self::PER_ADDRESS_MAX && from_network <= Self::PER_NETWORK_MAX)
     }
-}
-
-/// Returns the key of a counter. It contains a digest, so that the store's counters contain no
-/// address.
-fn key(kind: &str, text: &str) -> String {
-    format!("mail:{kind}:{}", hex::encode(&Sha256::digest(text.as_bytes())[..16]))
 }

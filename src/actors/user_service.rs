@@ -318,6 +318,7 @@ impl UserService {
             Some(email) => (user.with_pending_email(email), None),
             None => (user, None),
         };
+        let has_mail = mail.is_some();
         let user = User { version: user.version + 1, updated_at: now, ..user };
         let (public_user, user_version) = (PublicUser::from(&user), user.version);
         let mut commit = Commit {
@@ -337,7 +338,9 @@ impl UserService {
         let outcome = Outcome::UserUpdated { user: public_user.clone() };
         let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
         self.context.store.commit(commit.with_idempotency_record(record)).await?;
-        self.context.outbox.wake();
+        if has_mail {
+            self.context.outbox.wake();
+        }
         let token = renewed.map(|(token, session)| {
             self.sessions.revoke_all(public_user.id, Some(&session.digest));
             token

@@ -120,8 +120,8 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
-            Charge, ChargeId, Delivery, Email, IdempotencyRecord, Mail, MailId, Millis, Order,
-            OrderId, Sale, Session, SessionDigest, TicketState, Timestamp, User, UserId,
+            Charge, ChargeId, Delivery, Email, IdempotencyRecord, Mail, Millis, Order, OrderId,
+            Sale, Session, SessionDigest, TicketState, Timestamp, User, UserId,
         },
         store::{
             Commit, CommitError, CounterValue, Cursor, FeedLog, MailCounts, OrderScope,
@@ -169,7 +169,6 @@ mod tests {
         async fn charges_open(&self, _: Timestamp, _: Option<ChargeId>, _: usize) -> Result<Vec<Charge>, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn user(&self, _: UserId) -> Result<Option<User>, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn user_by_email(&self, _: &Email) -> Result<Option<User>, Unavailable> { unreachable!("{UNSUPPORTED}") }
-        async fn mail(&self, _: MailId) -> Result<Option<Mail>, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn mails_due(&self, _: Timestamp, _: usize) -> Result<Vec<Mail>, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn mail_counts(&self) -> Result<MailCounts, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn session(&self, _: &SessionDigest) -> Result<Option<Session>, Unavailable> { unreachable!("{UNSUPPORTED}") }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lettre::message::Mailbox;
 
-use super::{Letterhead, MailTransport, message::message, template::test_mail};
+use super::{MailTransport, message::message, outbox::new_mail_id, template::test_mail};
 use crate::{clock::wall_clock, data_folder::OUTBOX, domain::Email, settings::Secret};
 
 /// The settings of mails.
@@ -64,9 +64,9 @@ impl MailConfig {
     ///
     /// # Panics
     /// Never: the default is an address.
-    pub fn letterhead(&self) -> Letterhead {
+    pub fn sender(&self) -> Mailbox {
         let default = || "GitTix <gittix@localhost>".parse().expect("the default is an address");
-        Letterhead { from: self.from.clone().unwrap_or_else(default) }
+        self.from.clone().unwrap_or_else(default)
     }
 }
 
@@ -92,9 +92,9 @@ impl MailTest {
         // The mail has no link, so that it needs no origin.
         self.mail.check(true)?;
         let transport = self.mail.transport(&self.data_dir)?;
-        let (mail, text) = test_mail(self.to.clone(), wall_clock());
-        let message = message(&mail, &text, &self.mail.letterhead())?;
-        transport.send(mail.id, &message).await.map_err(|error| error.to_string())?;
+        let (id, text) = (new_mail_id(), test_mail());
+        let message = message(id, &self.to, wall_clock(), &text, &self.mail.sender())?;
+        transport.send(id, message).await.map_err(|error| error.to_string())?;
         tracing::info!(to = %self.to, "mail sent");
         Ok(())
     }

@@ -11,13 +11,7 @@ use lettre::{
 };
 
 use super::template::RenderedMail;
-use crate::domain::Mail;
-
-/// The sender of all mails.
-#[derive(Debug, Clone)]
-pub struct Letterhead {
-    pub from: Mailbox,
-}
+use crate::domain::{Email, MailId, Timestamp};
 
 /// Marks a mail that a program sent, so that no vacation notice answers it (RFC 3834, section 5).
 #[derive(Debug, Clone)]
@@ -37,31 +31,30 @@ impl Header for AutoSubmitted {
     }
 }
 
-/// Builds the message of `mail`. The headers contain no text of a user but the address, which is
+/// Builds the message of the mail `id`, which was written at `created_at`. The headers contain no text of a user but the address, which is
 /// parsed here once more.
 ///
 /// # Errors
 /// One line: the address cannot be the address of a mail.
 pub(super) fn message(
-    mail: &Mail,
+    id: MailId,
+    to: &Email,
+    created_at: Timestamp,
     rendered: &RenderedMail,
-    letterhead: &Letterhead,
+    from: &Mailbox,
 ) -> Result<Message, String> {
-    let address: Address = mail
-        .to
-        .as_str()
-        .parse()
-        .map_err(|error| format!("the address cannot receive mail: {error}"))?;
-    let created_at = Duration::from_millis(u64::try_from(mail.created_at.0).unwrap_or(0));
+    let address: Address =
+        to.as_str().parse().map_err(|error| format!("the address cannot receive mail: {error}"))?;
+    let created_at = Duration::from_millis(u64::try_from(created_at.0).unwrap_or(0));
     let parts = MultiPart::alternative()
         // The default boundary is random.
-        .boundary(format!("gittix-{}", mail.id))
+        .boundary(format!("gittix-{id}"))
         .singlepart(plain(&rendered.text))
         .singlepart(SinglePart::html(rendered.html.clone()));
     Message::builder()
-        .message_id(Some(format!("<{}@{}>", mail.id, letterhead.from.email.domain())))
+        .message_id(Some(format!("<{id}@{}>", from.email.domain())))
         .date(UNIX_EPOCH + created_at)
-        .from(letterhead.from.clone())
+        .from(from.clone())
         .to(Mailbox::new(None, address))
         .subject(rendered.subject)
         .header(AutoSubmitted)
@@ -87,20 +80,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{Email, MailContent, MailId, Timestamp};
 
     fn formatted(email: &str, text: &str) -> String {
         let to = Email::parse(email).expect("an address");
-        let mail = Mail::new(
-            MailId::new(Uuid::from_u128(1)),
-            to,
-            MailContent::ResetRequested,
-            Timestamp(1_796_133_900_000),
-        );
         let rendered =
             RenderedMail { subject: "Hello", text: text.into(), html: "<p>Hello</p>".into() };
         let from = "GitTix <tickets@example.com>".parse().expect("a mailbox");
-        let message = message(&mail, &rendered, &Letterhead { from }).expect("a message");
+        let (id, created_at) = (MailId::new(Uuid::from_u128(1)), Timestamp(1_796_133_900_000));
+        let message = message(id, &to, created_at, &rendered, &from).expect("a message");
         String::from_utf8(message.formatted()).expect("a message of text")
     }
 

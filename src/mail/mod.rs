@@ -30,7 +30,6 @@ mod token;
 mod transport;
 
 pub use config::{MailConfig, MailTest};
-pub use message::Letterhead;
 pub use outbox::Outbox;
 pub use sender::MailSender;
 pub use token::{TokenKey, digest_of, user_of};

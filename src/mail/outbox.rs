@@ -74,6 +74,6 @@ impl Outbox {
     }
 }
 
-fn new_mail_id() -> MailId {
+pub(super) fn new_mail_id() -> MailId {
     MailId::new(Uuid::now_v7())
 }

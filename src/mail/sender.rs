@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
+use lettre::message::Mailbox;
 use rand::RngExt;
 use tokio::time::Instant;
 
 use super::{
-    Letterhead, MailTransport, Outbox, SendError,
+    MailTransport, Outbox, SendError,
     message::message,
     template::{is_known, render},
 };
@@ -40,7 +41,8 @@ pub struct MailSender {
     pub replica: ReplicaName,
     pub outbox: Outbox,
     pub transport: MailTransport,
-    pub letterhead: Letterhead,
+    /// Sender of all mails.
+    pub from: Mailbox,
     /// Address of the pages, which the links begin with, without a slash at the end.
     pub origin: String,
 }
@@ -49,9 +51,8 @@ impl MailSender {
     /// Sends mails until the task ends.
     pub async fn run(self: Arc<Self>) {
         loop {
-            let found = self.send_due().await;
             // A full page is followed by the next one at once.
-            if found < PAGE {
+            if self.send_due().await < PAGE {
                 let jitter = rand::rng().random_range(0.75..1.25);
                 let pause = tokio::time::sleep(POLL_EVERY.mul_f64(jitter));
                 tokio::select! {
@@ -62,7 +63,8 @@ impl MailSender {
         }
     }
 
-    /// Sends the mails that are due, at most a page. Returns the number of mails that it handled.
+    /// Sends the mails that are due, at most a page. Returns the number of mails that need no further
+    /// work in this round: without those that the store could not be written for.
     async fn send_due(&self) -> usize {
         let due = match self.store.mails_due(self.clock.now(), PAGE).await {
             Ok(due) => due,
@@ -76,6 +78,7 @@ impl MailSender {
         futures_util::stream::iter(known)
             .map(|mail| self.process(mail))
             .buffer_unordered(AT_ONCE)
+            .filter(|is_done| std::future::ready(*is_done))
             .count()
             .await
     }
@@ -92,18 +95,19 @@ impl MailSender {
         }
     }
 
-    /// Claims one mail, sends it, and records the result.
-    async fn process(&self, mail: Mail) {
+    /// Claims one mail, sends it, and records the result. Returns false if the mail is still due,
+    /// because the store did not take the claim.
+    async fn process(&self, mail: Mail) -> bool {
         let claimed_at = Instant::now();
         let mail = match self.claim(mail).await {
             Ok(Some(mail)) => mail,
-            Ok(None) => return,
+            Ok(None) => return true,
             // Another replica has claimed it, or its user was changed. If it is still due, the next
             // round finds it.
-            Err(CommitError::Stale) => return,
+            Err(CommitError::Stale) => return true,
             Err(error) => {
                 tracing::warn!(%error, "a mail could not be claimed; the next round tries again");
-                return;
+                return false;
             }
         };
         fail::fail_point!("mail::claimed", |_| std::process::abort());
@@ -123,12 +127,13 @@ impl MailSender {
         if let Err(error) = &sent {
             let (id, attempts) = (mail.id, mail.attempts);
             if outcome == "dead" {
-                tracing::error!(mail = %id, attempts, %error, "mail given up; an operator can try it again");
+                tracing::error!(mail = %id, attempts, %error, "mail given up; it is not tried again");
             } else {
                 tracing::warn!(mail = %id, attempts, %error, "mail not sent; it is tried again");
             }
         }
         self.record(recorded).await;
+        true
     }
 
     /// Commits the claim of `mail`. Returns `None` if there is nothing to send.
@@ -140,7 +145,7 @@ impl MailSender {
         let mut writes = Vec::new();
         if matches!(claimed.state, MailState::Dead { .. }) {
             METRICS.mails.with_label_values(&["dead"]).inc();
-            tracing::error!(mail = %claimed.id, attempts = claimed.attempts, "mail given up: its senders end before they report a result; an operator can try it again");
+            tracing::error!(mail = %claimed.id, attempts = claimed.attempts, "mail given up: its senders end before they report a result");
             self.commit(vec![Write::Mail(claimed)], now).await?;
             return Ok(None);
         }
@@ -172,12 +177,13 @@ impl MailSender {
         let permanent = |reason: String| SendError { reason, is_permanent: true };
         let rendered = render(mail, &self.origin, self.outbox.key())
             .ok_or_else(|| permanent("the mail has no text".into()))?;
-        let message = message(mail, &rendered, &self.letterhead).map_err(permanent)?;
+        let message = message(mail.id, &mail.to, mail.created_at, &rendered, &self.from)
+            .map_err(permanent)?;
         if claimed_at.elapsed() > START_WITHIN {
             let reason = "this process was stopped after it had claimed the mail".into();
             return Err(SendError { reason, is_permanent: false });
         }
-        self.transport.send(mail.id, &message).await
+        self.transport.send(mail.id, message).await
     }
 
     /// Records the result of an attempt. If it cannot be recorded, the claim is taken over later,

@@ -6,10 +6,9 @@
 
 use askama::Template;
 use time::{OffsetDateTime, macros::format_description};
-use uuid::Uuid;
 
 use super::token::TokenKey;
-use crate::domain::{Email, Mail, MailContent, MailId, Timestamp, TokenPurpose};
+use crate::domain::{Mail, MailContent, Timestamp, TokenPurpose};
 
 /// A rendered mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,12 +86,11 @@ fn rendered(subject: &'static str, text: &impl Template, html: &impl Template) -
     RenderedMail { subject, text: render(text.render()), html: render(html.render()) }
 }
 
-/// Returns the mail of `gittix mail test`. It is in no outbox.
-pub(super) fn test_mail(to: Email, now: Timestamp) -> (Mail, RenderedMail) {
-    let mail = Mail::new(MailId::new(Uuid::now_v7()), to, MailContent::Unknown, now);
+/// Returns the texts of `gittix mail test`.
+pub(super) fn test_mail() -> RenderedMail {
     let text = "This is a test. GitTix can send mails.\n".to_owned();
     let html = "<!doctype html><html lang=\"en\"><title>Test</title><p>This is a test. GitTix can send mails.</p></html>".to_owned();
-    (mail, RenderedMail { subject: "Test of GitTix", text, html })
+    RenderedMail { subject: "Test of GitTix", text, html }
 }
 
 /// Returns a time for readers, in UTC: `1 December 2026, 14:05 UTC`.
@@ -107,8 +105,10 @@ fn readable(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
-    use crate::domain::{TokenNonce, UserId};
+    use crate::domain::{Email, MailId, TokenNonce, UserId};
 
     const USER: UserId = UserId::new(Uuid::from_u128(7));
 

@@ -69,10 +69,10 @@ impl MailTransport {
     ///
     /// # Errors
     /// [`SendError`]. After a timeout the server may have accepted the message nevertheless.
-    pub async fn send(&self, id: MailId, message: &Message) -> Result<(), SendError> {
+    pub async fn send(&self, id: MailId, message: Message) -> Result<(), SendError> {
         match self {
             Self::Smtp(server) => {
-                let sending = server.send(message.clone());
+                let sending = server.send(message);
                 match tokio::time::timeout(Self::SEND_MAX, sending).await {
                     Ok(Ok(_)) => Ok(()),
                     Ok(Err(error)) => Err(SendError {

@@ -1,7 +1,7 @@
 // The account page: change of the email address or the password, each with the current password.
 
 import { fill, h } from "../core/dom.js";
-import { field, form, passwordField } from "../parts/form.js";
+import { emailField, form, passwordField } from "../parts/form.js";
 import { updateUser } from "../state/session.js";
 import { store } from "../state/store.js";
 import { screens, texts } from "../words/texts.js";
@@ -25,13 +25,7 @@ function mount({ root, ready }) {
 }
 
 function emailForm() {
-  const email = field("email", texts.form.email, {
-    type: "email",
-    autocomplete: "username",
-    autocapitalize: "none",
-    spellcheck: "false",
-    value: store.user?.email,
-  });
+  const email = emailField({ value: store.user?.email });
   const currentPassword = passwordField("currentPassword", texts.form.currentPassword, {
     autocomplete: "current-password",
   });

@@ -2,7 +2,7 @@
 
 import { fill, h } from "../core/dom.js";
 import { takeToken } from "../core/token.js";
-import { field, form, passwordField } from "../parts/form.js";
+import { emailField, form, passwordField } from "../parts/form.js";
 import { noticeBox } from "../parts/notice.js";
 import { requestReset, resetPassword } from "../state/session.js";
 import { screens, texts } from "../words/texts.js";
@@ -11,13 +11,7 @@ export const forgotPage = { name: "forgot", title: screens.forgot, mount: mountF
 export const resetPage = { name: "reset", title: screens.reset, mount: mountReset };
 
 function mountForgot({ root, ready }) {
-  const email = field("email", texts.form.email, {
-    type: "email",
-    autocomplete: "username",
-    autocapitalize: "none",
-    spellcheck: "false",
-    inputmode: "email",
-  });
+  const email = emailField();
   const made = form({
     fields: [email],
     button: texts.reset.request,

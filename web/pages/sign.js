@@ -2,7 +2,7 @@
 
 import { fill, h } from "../core/dom.js";
 import { hasDrafts } from "../core/drafts.js";
-import { field, form, passwordField } from "../parts/form.js";
+import { emailField, form, passwordField } from "../parts/form.js";
 import { signIn, signUp } from "../state/session.js";
 import { screens, texts } from "../words/texts.js";
 
@@ -44,13 +44,7 @@ function mount(
   { heading, button, busy, reason, enter, password, other, forgot = false },
 ) {
   const next = ownPath(query.get("next"));
-  const email = field("email", texts.form.email, {
-    type: "email",
-    autocomplete: "username",
-    autocapitalize: "none",
-    spellcheck: "false",
-    inputmode: "email",
-  });
+  const email = emailField();
   const secret = passwordField(
     "password",
     texts.form.password,

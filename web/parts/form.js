@@ -51,6 +51,18 @@ export function field(name, label, attributes = {}, hint = "") {
   };
 }
 
+/** Returns the field of a user's email address. `attributes` are set on the input, in addition to those of every such field. */
+export function emailField(attributes = {}) {
+  return field("email", texts.form.email, {
+    type: "email",
+    autocomplete: "username",
+    autocapitalize: "none",
+    spellcheck: "false",
+    inputmode: "email",
+    ...attributes,
+  });
+}
+
 /** Returns a password field with a button that shows its text. */
 export function passwordField(name, label, attributes, hint) {
   const made = field(

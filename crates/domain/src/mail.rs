@@ -67,14 +67,14 @@ impl Mail {
         }
     }
 
-    /// Returns the mail as claimed by `by` for `span`, or `None` if it is not due. A mail that was claimed
-    /// [`Self::ATTEMPTS_MAX`] times becomes Dead: its senders end before they can report a failure.
+    /// Returns the mail as claimed by `by` for `span`, or `None` if it is not due. A mail that was
+    /// claimed [`Self::ATTEMPTS_MAX`] times becomes Dead: its senders end before they can report a failure.
     #[must_use]
     pub fn claim(&self, by: ReplicaName, now: Timestamp, span: Millis) -> Option<Self> {
         self.due_at().filter(|due_at| *due_at <= now)?;
         if self.attempts >= Self::ATTEMPTS_MAX {
             let reason = "claimed too often, and never reported as sent or failed".into();
-            return Some(self.in_state(MailState::Dead { died_at: now, reason }, now));
+            return Some(self.in_state(MailState::Dead { since: now, reason }, now));
         }
         let claimed = self.in_state(MailState::Claimed { by, until: now + span }, now);
         Some(Self { attempts: self.attempts + 1, ..claimed })
@@ -93,19 +93,11 @@ impl Mail {
         if is_permanent || self.attempts >= Self::ATTEMPTS_MAX {
             let end = reason.floor_char_boundary(Self::REASON_BYTES_MAX);
             let reason = reason[..end].to_owned();
-            return self.in_state(MailState::Dead { died_at: now, reason }, now);
+            return self.in_state(MailState::Dead { since: now, reason }, now);
         }
         let doublings = self.attempts.saturating_sub(1).min(16);
         let pause = Millis((Self::FIRST_PAUSE.0 << doublings).min(Self::PAUSE_MAX.0));
         self.in_state(MailState::Queued { due_at: now + pause }, now)
-    }
-
-    /// Returns a Dead mail as queued, with all attempts before it; `None` in another state.
-    #[must_use]
-    pub fn retry(&self, now: Timestamp) -> Option<Self> {
-        let MailState::Dead { .. } = self.state else { return None };
-        let queued = self.in_state(MailState::Queued { due_at: now }, now);
-        Some(Self { attempts: 0, ..queued })
     }
 
     fn in_state(&self, state: MailState, now: Timestamp) -> Self {
@@ -150,20 +142,8 @@ pub enum MailState {
     Claimed { by: ReplicaName, until: Timestamp },
     /// The mail server has accepted it, or there was nothing to send.
     Sent { sent_at: Timestamp },
-    /// It was refused for good, or failed too often. An operator can queue it again.
-    Dead { died_at: Timestamp, reason: String },
-}
-
-impl MailState {
-    /// Returns the label of the state in metrics.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Queued { .. } => "queued",
-            Self::Claimed { .. } => "claimed",
-            Self::Sent { .. } => "sent",
-            Self::Dead { .. } => "dead",
-        }
-    }
+    /// It was refused for good, or failed too often. It is not tried again.
+    Dead { since: Timestamp, reason: String },
 }
 
 #[cfg(test)]
@@ -197,7 +177,7 @@ mod tests {
     #[test]
     fn sent_mail_has_no_values_and_is_not_due() {
         let sent = claimed(&mail(), NOW).sent(NOW);
-        assert_eq!((sent.content, sent.state.name()), (None, "sent"));
+        assert_eq!((sent.content, sent.state), (None, MailState::Sent { sent_at: NOW }));
         assert_eq!(claimed(&mail(), NOW).sent(NOW).due_at(), None);
     }
 
@@ -215,14 +195,12 @@ mod tests {
     }
 
     #[test]
-    fn permanent_failure_ends_a_mail_at_once_and_an_operator_can_retry_it() {
+    fn permanent_failure_ends_a_mail_at_once() {
         let dead = claimed(&mail(), NOW).failed("no such mailbox", true, NOW);
         assert!(
             matches!(&dead.state, MailState::Dead { reason, .. } if reason == "no such mailbox")
         );
-        let again = dead.retry(NOW).expect("a dead mail can be tried again");
-        assert_eq!((again.due_at(), again.attempts), (Some(NOW), 0));
-        assert_eq!(again.retry(NOW), None);
+        assert_eq!(dead.due_at(), None);
     }
 
     #[test]

@@ -299,10 +299,6 @@ impl Store for EmbeddedStore {
         self.read(|snapshot| reads::user_by_email(snapshot, email.as_str()))
     }
 
-    async fn mail(&self, id: MailId) -> Result<Option<Mail>, Unavailable> {
-        self.read(|snapshot| reads::document(snapshot, tables::MAILS, id.uuid().as_u128()))
-    }
-
     async fn mails_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Mail>, Unavailable> {
         self.scan(move |snapshot| reads::mails_due(snapshot, now, limit)).await
     }
@@ -375,6 +371,10 @@ impl Store for EmbeddedStore {
 
 #[async_trait]
 impl Inspect for EmbeddedStore {
+    async fn mail(&self, id: MailId) -> Result<Option<Mail>, Unavailable> {
+        self.read(|snapshot| reads::document(snapshot, tables::MAILS, id.uuid().as_u128()))
+    }
+
     async fn dump(&self) -> Result<(Snapshot, Vec<DomainEvent>), Unavailable> {
         self.scan(reads::dump).await
     }

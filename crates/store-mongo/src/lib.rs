@@ -326,10 +326,6 @@ impl Store for MongoStore {
         self.read(move |db| reads::find_one(db, CommitCollection::Users, query)).await
     }
 
-    async fn mail(&self, id: MailId) -> Result<Option<Mail>, Unavailable> {
-        self.by_id(CommitCollection::Mails, id.to_string()).await
-    }
-
     async fn mails_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Mail>, Unavailable> {
         self.read(move |db| reads::mails_due(db, now, limit)).await
     }
@@ -397,6 +393,10 @@ impl Store for MongoStore {
 
 #[async_trait]
 impl Inspect for MongoStore {
+    async fn mail(&self, id: MailId) -> Result<Option<Mail>, Unavailable> {
+        self.by_id(CommitCollection::Mails, id.to_string()).await
+    }
+
     async fn dump(&self) -> Result<(Snapshot, Vec<DomainEvent>), Unavailable> {
         self.driver_runtime.call(dump::LIMIT, dump::dump(self.connection.db.clone())).await
     }

@@ -157,8 +157,12 @@ async fn mails_to_one_address_are_limited(store: Backend) {
     // A request for a reset is answered as always.
     request_reset(&app.guest(), &ann.email).await.expect(202);
     mailbox::mail(&app.home, &ann.email, VERIFY, 3).await;
+    // The sender finishes a page of the outbox before it reads the next one: after two later mails,
+    // one after the other, an entry for the first address would have been handled.
     let bob = app.user().await;
     mailbox::mail(&app.home, &bob.email, VERIFY, 1).await;
+    bob.post("/api/users/verify/resend", &json!({})).await.expect(202);
+    mailbox::mail(&app.home, &bob.email, VERIFY, 2).await;
     let mails = mailbox::received(&app.home, &ann.email);
     assert!(mails.iter().all(|mail| mail.subject == VERIFY), "{mails:?}");
 }

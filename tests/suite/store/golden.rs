@@ -140,7 +140,7 @@ fn stored() -> Vec<(&'static str, Document)> {
             "mails",
             doc! {
                 "_id": DEAD_MAIL, "to": "bob@example.com", "content": { "template": "resetRequested" },
-                "state": "Dead", "diedAt": 1_800_000_001_000_i64, "reason": "no such mailbox",
+                "state": "Dead", "since": 1_800_000_001_000_i64, "reason": "no such mailbox",
                 "attempts": 20_i64, "version": 40_i64, "createdAt": 1_800_000_000_000_i64, "updatedAt": 1_800_000_001_000_i64,
             },
         ),

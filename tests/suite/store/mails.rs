@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gittix::{
-    domain::{Email, Mail, MailContent, MailId, Millis, ReplicaName, Version},
+    domain::{Email, Mail, MailContent, MailId, MailState, Millis, ReplicaName, Version},
     store::{CommitError, Inspect, MailCounts, Write},
 };
 use uuid::Uuid;
@@ -68,9 +68,13 @@ pub async fn mails_are_due_in_the_order_of_their_time(store: Arc<dyn Inspect>) {
     assert_eq!(counts(&store).await, (2, 1));
 }
 
-pub async fn dead_mail_that_is_tried_again_is_due(store: Arc<dyn Inspect>) {
+pub async fn dead_mail_that_is_queued_again_is_due(store: Arc<dyn Inspect>) {
     let dead = claimed(&mail(1), 0).failed("no such mailbox", true, at(0));
-    let again = dead.retry(at(5_000)).expect("it is dead");
+    let again = Mail {
+        state: MailState::Queued { due_at: at(5_000) },
+        version: dead.version + 1,
+        ..dead.clone()
+    };
     for version in [mail(1), claimed(&mail(1), 0), dead, again] {
         written(&store, vec![Write::Mail(version)]).await;
     }

@@ -85,7 +85,7 @@ contract! {
         mail_replaces_only_its_previous_version
         one_of_many_claims_of_a_mail_succeeds
         mails_are_due_in_the_order_of_their_time
-        dead_mail_that_is_tried_again_is_due
+        dead_mail_that_is_queued_again_is_due
         sent_mail_is_purged_after_a_week;
     feed:
         feed_has_the_commit_order_of_64_committers
