@@ -91,7 +91,9 @@ fn run_demo(demo: demo::Demo) -> Result<(), String> {
 }
 
 fn run_mail_test(test: &MailTest) -> Result<(), String> {
-    let _log = logging::start("info", gittix::config::LogFormat::Text)?;
+    // The library that verifies certificates logs what the error says too.
+    let filter = "info,rustls_platform_verifier=off";
+    let _log = logging::start(filter, gittix::config::LogFormat::Text)?;
     actix::System::new().block_on(test.run())
 }
 

@@ -94,8 +94,13 @@ impl MailTest {
         let transport = self.mail.transport(&self.data_dir)?;
         let (id, text) = (new_mail_id(), test_mail());
         let message = message(id, &self.to, wall_clock(), &text, &self.mail.sender())?;
-        transport.send(id, message).await.map_err(|error| error.to_string())?;
-        tracing::info!(to = %self.to, "mail sent");
+        let setting =
+            if self.mail.smtp_url.is_some() { "GITTIX_SMTP_URL" } else { "GITTIX_DATA_DIR" };
+        transport.send(id, message).await.map_err(|error| format!("{setting}: {error}"))?;
+        // A mail that was written to a file has its own line.
+        if self.mail.smtp_url.is_some() {
+            tracing::info!(to = %self.to, "the mail server has accepted the mail");
+        }
         Ok(())
     }
 }

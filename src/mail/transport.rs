@@ -103,6 +103,9 @@ impl MailTransport {
 }
 
 fn smtp_builder(url: &str) -> Result<AsyncSmtpTransportBuilder, String> {
+    if !url.starts_with("smtps://") && !url.starts_with("smtp://") {
+        return Err("must begin with smtps:// or smtp://".into());
+    }
     let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
     let builder = builder.map_err(|error| with_causes(&error))?;
     Ok(builder.timeout(Some(MailTransport::SEND_MAX / 2)))
@@ -126,10 +129,52 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     while let Some(inner) = cause {
         let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
+        // Some errors already contain the text of their cause, and some causes that of their error.
+        if inner_text.starts_with(&text) {
+            text = inner_text;
+        } else if !text.contains(&inner_text) {
             text = format!("{text}: {inner_text}");
         }
         cause = inner.source();
     }
     text.replace(['\r', '\n'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Failure {
+        text: &'static str,
+        source: Option<Box<Failure>>,
+    }
+
+    fn failure(texts: &[&'static str]) -> Option<Box<Failure>> {
+        let (first, rest) = texts.split_first()?;
+        Some(Box::new(Failure { text: first, source: failure(rest) }))
+    }
+
+    #[test]
+    fn error_with_its_causes_is_one_line_without_repetitions() {
+        for (texts, line) in [
+            (&["connection error", "refused"][..], "connection error: refused"),
+            (&["error", "error: unknown issuer", "unknown issuer"], "error: unknown issuer"),
+            (&["error: refused", "refused"], "error: refused"),
+            (&["no\r\nsuch mailbox"], "no  such mailbox"),
+        ] {
+            assert_eq!(with_causes(&*failure(texts).expect("a text")), line);
+        }
+    }
+
+    #[test]
+    fn url_of_a_mail_server_is_checked() {
+        for url in ["smtps://user:password@mail.example", "smtp://mail.example:587?tls=required"] {
+            assert_eq!(MailTransport::check_smtp(url), Ok(()), "{url}");
+        }
+        for url in ["mail.example", "https://mail.example", "smtp://", "smtps://mail.example:x"] {
+            assert!(MailTransport::check_smtp(url).is_err(), "{url}");
+        }
+    }
 }
