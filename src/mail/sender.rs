@@ -144,9 +144,10 @@ impl MailSender {
         };
         let mut writes = Vec::new();
         if matches!(claimed.state, MailState::Dead { .. }) {
-            METRICS.mails.with_label_values(&["dead"]).inc();
-            tracing::error!(mail = %claimed.id, attempts = claimed.attempts, "mail given up: its senders end before they report a result");
+            let (id, attempts) = (claimed.id, claimed.attempts);
             self.commit(vec![Write::Mail(claimed)], now).await?;
+            METRICS.mails.with_label_values(&["dead"]).inc();
+            tracing::error!(mail = %id, attempts, "mail given up: its senders end before they report a result");
             return Ok(None);
         }
         if claimed.content == Some(MailContent::ResetRequested) {
@@ -158,8 +159,8 @@ impl MailSender {
                     claimed.content = Some(content);
                 }
                 None => {
-                    METRICS.mails.with_label_values(&["dropped"]).inc();
                     self.commit(vec![Write::Mail(claimed.sent(now))], now).await?;
+                    METRICS.mails.with_label_values(&["dropped"]).inc();
                     return Ok(None);
                 }
             }

@@ -37,6 +37,18 @@ test("link that was replaced by a newer one is refused with a way to a new mail"
   await says(page.locator(".page .notice-good"), "A new mail is on its way", MAIL_MS);
 });
 
+test("confirmation without an answer can be tried again, and the token stays out of the address", async (t) => {
+  const page = await env.openPage(t, { expected: [/net::ERR_FAILED/] });
+  const email = await signUp(page, newEmail("offline"));
+  await page.route("**/api/users/verify", (route) => route.abort());
+  await page.goto(await env.server.mailedLink(email, "verify"));
+  await says(page.locator(".notice-bad"), "GitTix did not answer", MAIL_MS);
+  await page.unroute("**/api/users/verify");
+  await page.getByRole("button", { name: "Try again" }).click();
+  await says(page.locator(".notice-good"), `${email} is confirmed`, MAIL_MS);
+  assert.equal(new URL(page.url()).hash, "");
+});
+
 test("forgotten password is replaced with the keyboard alone", async (t) => {
   const page = await env.openPage(t, { signedIn: false });
   const email = await signUp(page, newEmail("forgetful"));

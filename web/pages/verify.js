@@ -11,7 +11,7 @@ import { screens, texts } from "../words/texts.js";
 
 export const verifyPage = { name: "verify", title: screens.verify, mount };
 
-async function mount({ root, signal, ready }) {
+function mount({ root, signal, ready }) {
   const token = takeToken();
   const box = noticeBox();
   const content = h("div", {});
@@ -26,31 +26,22 @@ async function mount({ root, signal, ready }) {
     ),
   );
   ready();
-  if (!token) return refuse();
-  fill(content, h("p", { class: "quiet", "aria-busy": "true" }, texts.verify.working));
-  try {
-    const user = await verifyEmail(token);
-    fill(content, notice("good", texts.verify.done(user.email), "", seeTickets()));
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    if (problem.code === "invalid_token") refuse();
-    else {
-      fill(
-        content,
-        h(
-          "button",
-          { type: "button", class: "button", on: { click: retry } },
-          texts.actions.tryAgain,
-        ),
-      );
+  if (token) confirm();
+  else refuse();
+
+  async function confirm() {
+    box.clear();
+    fill(content, h("p", { class: "quiet", "aria-busy": "true" }, texts.verify.working));
+    try {
+      const user = await verifyEmail(token);
+      fill(content, notice("good", texts.verify.done(user.email), "", seeTickets()));
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      if (problem.code === "invalid_token") return refuse();
+      const again = { type: "button", class: "button", on: { click: confirm } };
+      fill(content, h("button", again, texts.actions.tryAgain));
       box.refuse(problem);
     }
-  }
-
-  function retry() {
-    // The address has no token: it is put back, as if the link had been opened again.
-    location.hash = `token=${token}`;
-    location.reload();
   }
 
   /** Shows that the link is not valid. A user whose address is not confirmed can request another mail. */

@@ -17,8 +17,8 @@ pub struct Mail {
     #[serde(rename = "_id")]
     pub id: MailId,
     pub to: Email,
-    /// Template and values. `None` once the mail needs no further sending: the values may contain
-    /// what a link is made of.
+    /// Template and values. `None` once the mail was sent, because the values may contain what a link
+    /// is made of.
     pub content: Option<MailContent>,
     #[serde(flatten)]
     pub state: MailState,
